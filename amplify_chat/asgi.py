@@ -1,0 +1,41 @@
+"""The ASGI application: hot routes first, then Django."""
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amplify_chat.settings")
+
+import django  # noqa: E402
+
+django.setup()
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402
+from django.core.asgi import get_asgi_application  # noqa: E402
+from django.urls import path, re_path  # noqa: E402
+
+from amplify_chat.health import Health, Live, Ready  # noqa: E402
+from amplify_chat.wiring import Wiring  # noqa: E402
+from chat.consumer import HttpConsumer  # noqa: E402
+from chat.routes import http_routes, websocket_routes  # noqa: E402
+
+wiring = Wiring(settings.ENV)
+service = wiring.service
+
+application = ProtocolTypeRouter(
+    {
+        "http": URLRouter(
+            [
+                *http_routes(service),
+                path("health", Health.as_asgi(service=service)),
+                path("ready", Ready.as_asgi(service=service)),
+                path("readyz", Ready.as_asgi(service=service)),
+                path("livez", Live.as_asgi(service=service)),
+                re_path("", ASGIStaticFilesHandler(get_asgi_application())),
+            ]
+        ),
+        "websocket": websocket_routes(service),
+    }
+)

@@ -1,0 +1,134 @@
+"""The environment: every variable that the service reads, with its meaning, its default and its check.
+
+The only module that reads `os.environ`. Described for operators in docs/configuration.md.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+class EnvError(ValueError):
+    """A variable has a value that cannot be; the message names it and says what is expected."""
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 10**6:
+        raise ValueError
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 65536:  # noqa: PLR2004
+        raise ValueError
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _on_off(text: str) -> bool:
+    return {"on": True, "off": False, "true": True, "false": False, "1": True, "0": False}[text.lower()]
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _form(text: str) -> str:
+    return {"seed": "seed", "answer": "answer"}[text]
+
+
+def _level(text: str) -> str:
+    return {level: level for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}[text.upper()]
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError
+    return text.rstrip("/")
+
+
+def _var(name: str, default: Any, parse: Callable[[str], Any], expected: str, *, secret: bool = False) -> Any:
+    """A field that is read from the variable `name`."""
+    described = {"name": name, "parse": parse, "expected": expected}
+    return field(default=default, metadata=described, repr=not secret)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Env:
+    host: str = _var("HOST", "127.0.0.1", str, "an address to listen on")
+    port: int = _var("PORT", 8080, _port, "a port number")
+    database_url: str = _var(
+        "DATABASE_URL",
+        f"sqlite:///{BASE_DIR}/var/amplify.sqlite3",
+        str,
+        "sqlite:///<path> or postgres://user:password@host/database",
+        secret=True,
+    )
+    secret_key: str = _var("SECRET_KEY", "", str, "a long random text", secret=True)
+    allowed_origins: tuple[str, ...] = _var("ALLOWED_ORIGINS", ("*",), _list, "origins, separated by commas, or *")
+    allowed_hosts: tuple[str, ...] = _var("ALLOWED_HOSTS", ("*",), _list, "host names, separated by commas, or *")
+    debug: bool = _var("DEBUG", False, _on_off, "on or off")
+    log_level: str = _var("LOG_LEVEL", "INFO", _level, "DEBUG, INFO, WARNING, ERROR or CRITICAL")
+
+    embedded_model: bool = _var("EMBEDDED_MODEL", True, _on_off, "on or off")
+    openai_api_key: str = _var("OPENAI_API_KEY", "", str, "a key", secret=True)
+    openai_base_url: str = _var("OPENAI_BASE_URL", "", _url, "an http(s) URL that ends in /v1 as a rule")
+    openai_models: tuple[str, ...] = _var("OPENAI_MODELS", (), _list, "model ids, separated by commas")
+    llm_endpoints_file: str = _var("LLM_ENDPOINTS_FILE", "", str, "the path of a JSON file")
+    upstream_connect_seconds: float = _var("UPSTREAM_CONNECT_SECONDS", 5.0, _seconds, "a number of seconds")
+    upstream_first_byte_seconds: float = _var("UPSTREAM_FIRST_BYTE_SECONDS", 60.0, _seconds, "a number of seconds")
+    upstream_gap_seconds: float = _var("UPSTREAM_GAP_SECONDS", 60.0, _seconds, "a number of seconds")
+
+    stream_format: str = _var("STREAM_FORMAT", "seed", _form, "seed or answer")
+    heartbeat_seconds: float = _var("HEARTBEAT_SECONDS", 15.0, _seconds, "a number of seconds")
+    run_deadline_seconds: float = _var("RUN_DEADLINE_SECONDS", 840.0, _seconds, "a number of seconds")
+    run_grace_seconds: float = _var("RUN_GRACE_SECONDS", 30.0, _seconds, "a number of seconds")
+    run_keep_seconds: float = _var("RUN_KEEP_SECONDS", 60.0, _seconds, "a number of seconds")
+    body_max_mb: int = _var("BODY_MAX_MB", 50, _positive, "a whole number of megabytes")
+    body_seconds: float = _var("BODY_SECONDS", 60.0, _seconds, "a number of seconds")
+    websocket_max_mb: int = _var("WEBSOCKET_MAX_MB", 4, _positive, "a whole number of megabytes")
+    keep_alive_seconds: float = _var("KEEP_ALIVE_SECONDS", 150.0, _seconds, "a number of seconds")
+    drain_seconds: float = _var("DRAIN_SECONDS", 110.0, _seconds, "a number of seconds")
+
+
+def variables() -> dict[str, str]:
+    """Every variable's name and what it expects; docs/configuration.md is tested against it."""
+    return {item.metadata["name"]: item.metadata["expected"] for item in fields(Env)}
+
+
+def read_env(environ: Mapping[str, str] | None = None) -> Env:
+    """Read and check the environment. An empty variable counts as unset. Raises EnvError."""
+    given = os.environ if environ is None else environ
+    values = {}
+    for item in fields(Env):
+        name = item.metadata["name"]
+        if text := given.get(name, "").strip():
+            values[item.name] = _parsed(name, text, item.metadata["parse"], item.metadata["expected"])
+    return Env(**values)
+
+
+def _parsed(name: str, text: str, parse: Callable[[str], T], expected: str) -> T:
+    try:
+        return parse(text)
+    except (ValueError, KeyError):
+        # The value is not repeated: it may be a secret in the wrong place.
+        raise EnvError(f"{name} should be {expected}.") from None
+
+
+def set_default(name: str, value: str) -> None:
+    """Set a variable for this process unless it is set; for what starts the service with defaults of its own."""
+    os.environ.setdefault(name, value)

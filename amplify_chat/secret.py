@@ -1,0 +1,27 @@
+"""The secret that signs sessions: `SECRET_KEY`, or for a laptop a random one kept in var/secret_key."""
+
+import secrets
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def secret_key(given: str, keep_in: Path) -> str:
+    """`given`, else the kept one, else a new one that is kept. Raises ImproperlyConfigured if it cannot be kept."""
+    if given:
+        return given
+    try:
+        return keep_in.read_text()
+    except FileNotFoundError:
+        return _make(keep_in)
+
+
+def _make(keep_in: Path) -> str:
+    key = secrets.token_urlsafe(50)
+    try:
+        keep_in.parent.mkdir(parents=True, exist_ok=True)
+        keep_in.touch(mode=0o600, exist_ok=True)
+        keep_in.write_text(key)
+    except OSError as error:
+        raise ImproperlyConfigured(f"Set SECRET_KEY: a random one cannot be kept in {keep_in.parent}.") from error
+    return key

@@ -1,0 +1,93 @@
+"""Starting and stopping, the same for both servers.
+
+On SIGTERM or SIGINT: readiness turns 503, new runs are refused, running streams finish, idle sockets get 1012; then
+the server stops. A second signal stops it at once; the books are settled even then.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+import structlog
+
+from amplify_chat.env import Env
+from amplify_chat.wiring import Wiring
+from llm.embedded import EmbeddedServer, EmbeddedUnavailable
+from llm.scripted import ScriptedModel
+
+log = structlog.get_logger(__name__)
+
+BACKLOG = 2048
+
+
+class AddressInUse(RuntimeError):
+    """The port is taken; the message says what to do."""
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises AddressInUse.
+
+    TCP_NODELAY is inherited by what is accepted from it: Daphne leaves Nagle's algorithm on, which holds a token
+    back until the client has acknowledged the one before.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise AddressInUse(f"Cannot listen on {host}:{port} ({error.strerror}). Choose another: PORT=8081.") from error
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def start_embedded(wiring: Wiring) -> None:
+    """Load the embedded model if it is on; where it cannot run, say so and let a scripted one stand in."""
+    if not wiring.env.embedded_model:
+        return
+    try:
+        wiring.embedded = EmbeddedServer()
+    except EmbeddedUnavailable as error:
+        say(f"No embedded model here: {error}. A scripted answer stands in, labelled as such.")
+        wiring.embedded = ScriptedModel()
+
+
+def say(line: str) -> None:
+    """To the person at the terminal."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+class Lifecycle:
+    def __init__(self, wiring: Wiring, *, stop_server: Callable[[], None]) -> None:
+        self._wiring = wiring
+        self._env: Env = wiring.env
+        self._stop_server = stop_server
+        self._stopping: asyncio.Task[None] | None = None
+
+    def watch_signals(self) -> None:
+        """Call from inside the running loop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+
+    def stop(self) -> None:
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._drain_and_stop(self._env.drain_seconds))
+        else:
+            say("Stopping now.")
+            self._stopping.cancel()
+            self._stopping = asyncio.ensure_future(self._drain_and_stop(0.0))
+
+    async def _drain_and_stop(self, within: float) -> None:
+        service = self._wiring.service
+        if service.runs.live and within:
+            say(f"Draining: {service.runs.live} running answers may finish ({within:.0f} s at most; again to stop now).")
+        cut = await service.drain(within)
+        await self._wiring.aclose()
+        log.info("drained", runs_cut=cut)
+        self._stop_server()

@@ -1,0 +1,125 @@
+"""Serve with Daphne, with its mends: it drains, keeps idle connections longer than the load balancer does, sends each
+token at once (see `listening_socket`), runs on uvloop (see `reactor`), and refuses large bodies before storing them."""
+
+import asyncio
+import socket
+from typing import Any
+
+import daphne.server
+from daphne.http_protocol import HTTPFactory, WebRequest
+from twisted.internet import reactor
+
+from amplify_chat.env import Env
+from amplify_chat.serving.lifecycle import Lifecycle, say
+from amplify_chat.wiring import Wiring
+
+_MB = 1024 * 1024
+PING_SECONDS = 15
+# Read a stored body in large pieces: each becomes a message in the application's queue.
+BUFFER_BYTES = _MB
+
+_TOO_LARGE = (
+    b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b"
+)
+_TOO_SLOW = (
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b"
+)
+
+
+class _BoundedRequest(WebRequest):  # type: ignore[misc]
+    """Daphne stores a whole body before the application hears of the request; here it is bounded while it arrives."""
+
+    max_body_bytes = 50 * _MB
+    body_seconds = 60.0
+    _body_timer: Any = None
+    _received = 0
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
+        super().gotLength(length)
+        if length is not None and length > self.max_body_bytes:
+            self._refuse(_TOO_LARGE, self._too_large())
+        elif length != 0:
+            self._body_timer = reactor.callLater(self.body_seconds, self._too_slow)
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        self._received += len(data)
+        if self._received > self.max_body_bytes:
+            self._refuse(_TOO_LARGE, self._too_large())
+        else:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, *args: Any) -> None:  # noqa: N802 - Twisted's name
+        self._cancel_timer()
+        super().requestReceived(*args)
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+        self._cancel_timer()
+        super().connectionLost(reason)
+
+    def _cancel_timer(self) -> None:
+        if self._body_timer is not None and self._body_timer.active():
+            self._body_timer.cancel()
+
+    def _too_large(self) -> bytes:
+        size = self.max_body_bytes // _MB
+        return b'{"error":"The request body is larger than %d MB. Send less, or upload documents.","code":"too_large"}' % size
+
+    def _too_slow(self) -> None:
+        self._refuse(
+            _TOO_SLOW,
+            b'{"error":"The request body did not arrive in time. Please send it again.","code":"request_timeout"}',
+        )
+
+    def _refuse(self, head: bytes, body: bytes) -> None:
+        self._cancel_timer()
+        if self.channel is not None:
+            self.channel.transport.write(head % (len(body), body))
+            self.channel.loseConnection()
+
+
+def _bounded_factory(env: Env) -> type[HTTPFactory]:
+    class BoundedRequest(_BoundedRequest):
+        max_body_bytes = env.body_max_mb * _MB
+        body_seconds = env.body_seconds
+
+    class Factory(HTTPFactory):  # type: ignore[misc]
+        def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
+            protocol = super().buildProtocol(addr)
+            protocol.requestFactory = BoundedRequest
+            # Daphne's 60 s is the load balancer's own idle timeout: the two race, and losing shows as a stray 502.
+            protocol.timeOut = env.keep_alive_seconds
+            return protocol
+
+    return Factory
+
+
+class _Server(daphne.server.Server):  # type: ignore[misc]
+    def kill_all_applications(self) -> Any:
+        """Cancel what is left after the drain; Daphne's own trips over a connection whose application has ended."""
+        for details in self.connections.values():
+            if instance := details.get("application_instance"):
+                instance.cancel()
+
+
+def run_daphne(application: Any, wiring: Wiring, listener: socket.socket) -> None:
+    """Serve until a signal has drained it."""
+    env = wiring.env
+    server = _Server(
+        application,
+        endpoints=[f"fd:fileno={listener.fileno()}"],
+        signal_handlers=False,
+        request_buffer_size=BUFFER_BYTES,
+        ping_interval=PING_SECONDS,
+        websocket_max_message_size=env.websocket_max_mb * _MB,
+        websocket_max_frame_size=env.websocket_max_mb * _MB,
+        server_name="",
+        verbosity=0,
+    )
+    # The one place where Daphne chooses its factory.
+    daphne.server.HTTPFactory = _bounded_factory(env)
+    lifecycle = Lifecycle(wiring, stop_server=server.stop)
+    reactor.callWhenRunning(lambda: asyncio.get_event_loop().call_soon(lifecycle.watch_signals))
+    server.run()
+    say("Stopped.")

@@ -1,0 +1,149 @@
+"""The base of our HTTP consumers: bounded bodies, JSON errors in one shape, CORS, and a client's leaving noticed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from channels.generic.http import AsyncHttpConsumer
+
+from chat.service import ChatService
+from core.errors import AmplifyError, BadRequest, MethodNotAllowed, PayloadTooLarge, RequestTimeout
+from core.ids import request_id
+
+log = structlog.get_logger(__name__)
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Headers = list[tuple[bytes, bytes]]
+
+_ALLOWED_HEADERS = b"Content-Type,Authorization,X-Request-ID,Last-Event-ID"
+_EXPOSED_HEADERS = b"X-Request-ID,X-Run-Id"
+
+
+class ClientLeft(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class HttpConsumer(AsyncHttpConsumer):  # type: ignore[misc] - channels has no types
+    """One HTTP request. Subclasses say which methods they take and implement `respond`.
+
+    Channels' own dispatch is replaced: it keeps whole bodies of any size, hops to a thread for every message, and
+    hears of a client's leaving only when the answer is complete.
+    """
+
+    methods: tuple[str, ...] = ("POST",)
+
+    def __init__(self, service: ChatService) -> None:
+        super().__init__()
+        self.service = service
+
+    async def respond(self, body: bytes) -> None:
+        """Answer the request. An AmplifyError that is raised before the first byte becomes the answer."""
+        raise NotImplementedError
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Callable[[Any], Awaitable[None]]) -> None:
+        self.scope, self.receive, self.base_send = scope, receive, send
+        # The last of repeated headers counts; ASGI gives names in lower case.
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        self.request_id = request_id(self.headers.get("x-request-id"))
+        self.begun = False
+        try:
+            await self._answer()
+        except ClientLeft:
+            pass
+        except AmplifyError as error:
+            await self._refuse(error)
+        except Exception:
+            log.exception("request_crashed", request=self.request_id, path=scope["path"])
+            await self._refuse(AmplifyError())
+
+    async def _answer(self) -> None:
+        method = self.scope["method"]
+        if method == "OPTIONS":
+            await self.reply(HTTPStatus.NO_CONTENT, b"", headers=self._preflight())
+        elif method not in self.methods:
+            raise MethodNotAllowed(f"{method} is not for this address. Use {' or '.join(self.methods)}.")
+        else:
+            await self.respond(await self._body())
+
+    async def _body(self) -> bytes:
+        """The whole body. Raises PayloadTooLarge as soon as that is clear, RequestTimeout, ClientLeft."""
+        limits = self.service.limits
+        if _declared_length(self.headers) > limits.body_bytes:
+            raise _too_large(limits.body_bytes)
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(limits.body_seconds):
+                while True:
+                    message = await self.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientLeft
+                    size += len(message.get("body", b""))
+                    if size > limits.body_bytes:
+                        raise _too_large(limits.body_bytes)
+                    chunks.append(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return b"".join(chunks)
+        except TimeoutError as error:
+            raise RequestTimeout from error
+
+    async def _refuse(self, error: AmplifyError) -> None:
+        if self.begun:
+            # Too late for a status: the connection ends, the client sees an incomplete body.
+            log.warning("response_broken_off", request=self.request_id, code=error.code)
+            return
+        headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+        if isinstance(error, PayloadTooLarge | RequestTimeout):
+            headers.append((b"connection", b"close"))  # the rest of the body is not read
+        await self.reply_json(error.status, error.body(self.request_id), headers=headers)
+
+    async def reply_json(self, status: int, content: Mapping[str, Any], headers: Headers | None = None) -> None:
+        await self.reply(
+            status, orjson.dumps(content), headers=[(b"content-type", b"application/json"), *(headers or ())]
+        )
+
+    async def reply(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+        """A complete answer with the headers that every answer has."""
+        length = [] if status == HTTPStatus.NO_CONTENT else [(b"content-length", b"%d" % len(body))]
+        await self.begin(status, [*(headers or ()), *length])
+        await self.send_body(body)
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        self.begun = True
+        common = [(b"x-request-id", self.request_id.encode()), *self._cors()]
+        await self.send_headers(status=status, headers=[*headers, *common])
+
+    def _cors(self) -> Headers:
+        """Any origin may read if `*` is allowed (no cookie counts then); a listed one may, with credentials."""
+        allowed, origin = self.service.allowed_origins, self.headers.get("origin")
+        if "*" in allowed:
+            return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED_HEADERS)]
+        if origin is None or origin not in allowed:
+            return [(b"vary", b"Origin")]
+        return [
+            (b"access-control-allow-origin", origin.encode("latin-1")),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-expose-headers", _EXPOSED_HEADERS),
+            (b"vary", b"Origin"),
+        ]
+
+    def _preflight(self) -> Headers:
+        return [
+            (b"access-control-allow-methods", b"GET,POST,OPTIONS"),
+            (b"access-control-allow-headers", _ALLOWED_HEADERS),
+            (b"access-control-max-age", b"600"),
+        ]
+
+
+def _declared_length(headers: Mapping[str, str]) -> int:
+    declared = headers.get("content-length", "0")
+    if not declared.isdecimal():
+        raise BadRequest("Content-Length is not a number.")
+    return int(declared)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The request body is larger than {limit // 1024 // 1024} MB. Send less, or upload documents.")

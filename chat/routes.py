@@ -1,0 +1,20 @@
+"""The hot routes: Channels consumers, mounted above Django (docs/architecture.md, section 4)."""
+
+from channels.routing import URLRouter
+from django.urls import path
+
+from chat.http import ChatConsumer, RunCancelConsumer, RunEventsConsumer
+from chat.service import ChatService
+from chat.websocket import ChatSocket
+
+
+def http_routes(service: ChatService) -> list[object]:
+    return [
+        path("chat", ChatConsumer.as_asgi(service=service)),
+        path("runs/<str:run_id>/events", RunEventsConsumer.as_asgi(service=service)),
+        path("runs/<str:run_id>/cancel", RunCancelConsumer.as_asgi(service=service)),
+    ]
+
+
+def websocket_routes(service: ChatService) -> URLRouter:
+    return URLRouter([path("ws/chat", ChatSocket.as_asgi(service=service))])

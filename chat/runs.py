@@ -1,0 +1,110 @@
+"""Runs: one execution of a turn each, owned by the service and not by the connection that asked for it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from accounts.principal import Principal
+from chat.runlog import Batch, MemoryRunLog, RunLog
+from core.errors import AmplifyError
+from core.ids import new_run_id
+from llm.events import Event, Finished, FinishReason, Usage, UsageReported
+
+Reason = Literal["finished", "failed", "killed", "abandoned", "timed_out", "shut_down"]
+Answer = Callable[["Run"], AsyncGenerator[Event, None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLimits:
+    """Seconds, unless said."""
+
+    deadline: float = 840.0
+    """The longest run; a stream must end before the load balancer's target is deregistered (900)."""
+    grace: float = 30.0
+    """How long a run goes on when its last reader has left: time to reconnect."""
+    keep: float = 60.0
+    """How long an ended run's log stays for late readers."""
+    keep_bytes: int = 128 * 1024 * 1024
+    """All ended runs together; beyond it the oldest go early."""
+    heartbeat: float = 15.0
+    """The longest silence on a stream."""
+    early_kill: float = 10.0
+    """How long a kill waits for a request that it has overtaken."""
+
+
+class Run:
+    """What a transport needs of a run: its log, its end, and the way to stop it."""
+
+    def __init__(self, *, principal: Principal, request_id: str, limits: RunLimits) -> None:
+        self.id = new_run_id()
+        self.owner = principal.user_id
+        self.request_id = request_id
+        self.log: RunLog = MemoryRunLog()
+        self.reason: Reason | None = None
+        """Why it ended; None while it goes on."""
+        self.stop_reason: Reason | None = None
+        """Why it was told to stop, from the moment it was."""
+        self.error: AmplifyError | None = None
+        self.finish_reason: FinishReason = "stop"
+        self.usage = Usage()
+        self._limits = limits
+        self._task: asyncio.Task[None] | None = None
+        self._readers = 0
+        self._abandoning: asyncio.TimerHandle | None = None
+
+    @property
+    def has_readers(self) -> bool:
+        return self._readers > 0
+
+    def begin(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+        # Until its first reader comes, too, nobody listens.
+        self._abandon_later()
+
+    def observe(self, event: Event) -> None:
+        """Remember what is asked for at the end."""
+        match event:
+            case UsageReported(usage):
+                self.usage = usage
+            case Finished(reason):
+                self.finish_reason = reason
+            case _:
+                pass
+
+    def stop(self, reason: Reason) -> None:
+        """End it: its readers hear nothing more, the vendor's stream is closed, what was used is booked."""
+        if self.stop_reason is None and self.reason is None and self._task is not None:
+            self.stop_reason = reason
+            self._task.cancel()
+
+    def end(self, reason: Reason) -> None:
+        self.reason = reason
+        if self._abandoning is not None:
+            self._abandoning.cancel()
+        self.log.close()
+
+    async def read(self, after: int = 0) -> AsyncGenerator[Batch, None]:
+        """Follow the log from after frame number `after`; counts as a reader for as long as it is consumed."""
+        with self._reading():
+            async with aclosing(self.log.read(after, heartbeat=self._limits.heartbeat)) as batches:
+                async for batch in batches:
+                    yield batch
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        self._readers += 1
+        try:
+            yield
+        finally:
+            self._readers -= 1
+            self._abandon_later()
+
+    def _abandon_later(self) -> None:
+        if not self._readers and self.reason is None:
+            self._abandoning = asyncio.get_running_loop().call_later(self._limits.grace, self._abandon)
+
+    def _abandon(self) -> None:
+        if not self._readers:
+            self.stop("abandoned")

@@ -1,0 +1,162 @@
+"""What every transport does with a question, whatever wire it came by."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from accounts.authentication import Authenticator, same_origin
+from accounts.principal import Principal
+from assistants.registry import AssistantRegistry
+from assistants.turn import Turn
+from chat.registry import RunRegistry
+from chat.runs import Run
+from chat.schema import ChatRequest, parse_kill
+from chat.wire import FORMS, Encoder
+from core.errors import Draining, Forbidden, Unauthorized
+from llm.catalogue import Catalogue
+from llm.events import Event
+from llm.model import Model
+
+# For the last bytes of ended runs to leave; a client that reads slower than that is cut.
+LAST_BYTES_SECONDS = 5.0
+
+MeteredFor = Callable[[Model, Principal, Run], Model]
+"""A model as one run calls it: with its behaviours around it, its cost booked to the principal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a transport lets in. Bytes and seconds."""
+
+    body_bytes: int = 50 * 1024 * 1024
+    body_seconds: float = 60.0
+    """A body that is not here by then is not coming."""
+    message_bytes: int = 4 * 1024 * 1024
+    """One WebSocket message."""
+    sign_in_seconds: float = 10.0
+    """How long a socket may stay without having said who it is."""
+
+
+@dataclass(kw_only=True)
+class ChatService:
+    """Built once, in `amplify_chat.wiring`."""
+
+    authenticator: Authenticator
+    catalogue: Catalogue
+    assistants: AssistantRegistry
+    runs: RunRegistry
+    metered_for: MeteredFor
+    allowed_origins: tuple[str, ...] = ("*",)
+    default_form: str = "seed"
+    limits: Limits = field(default_factory=Limits)
+    connections: "Connections" = field(default_factory=lambda: Connections())
+
+    async def identify(self, headers: Mapping[str, str]) -> Principal:
+        """Who makes this request: a bearer token, else the session of one of our own pages. Raises Unauthorized."""
+        if authorization := headers.get("authorization"):
+            return await self.authenticator.by_header(authorization)
+        if (cookie := headers.get("cookie")) and same_origin(headers):
+            principal = await self.authenticator.by_cookie(cookie)
+            if principal is not None:
+                return principal
+        raise Unauthorized
+
+    def check_origin(self, headers: Mapping[str, str]) -> None:
+        """A browser's page may open a socket only if it is ours or listed. Raises Forbidden."""
+        origin = headers.get("origin")
+        if origin is None or same_origin(headers) or not {"*", origin}.isdisjoint(self.allowed_origins):
+            return
+        raise Forbidden("This origin may not connect. Add it to ALLOWED_ORIGINS.")
+
+    async def start(self, principal: Principal, request: ChatRequest, encode: Encoder | None = None) -> Run:
+        """Admit a question and begin its run. Raises UnknownModel, Unavailable, Draining."""
+        if self.runs.draining:
+            raise Draining
+        model = await self.catalogue.find(request.model_id)
+
+        def answer(run: Run) -> AsyncGenerator[Event, None]:
+            return self.assistants.answer(
+                Turn(
+                    principal=principal,
+                    model=self.metered_for(model, principal, run),
+                    messages=request.conversation(),
+                    max_output_tokens=request.max_tokens,
+                    temperature=request.temperature,
+                    options=request.options.model_extra or {},
+                )
+            )
+
+        return self.runs.start(
+            principal=principal,
+            request_id=request.options.request_id or "",
+            encode=encode or FORMS[request.options.stream_format or self.default_form],
+            answer=answer,
+        )
+
+    async def drain(self, within: float) -> int:
+        """Refuse new runs, let those that go on finish within so many seconds, and see their readers off.
+
+        Returns how many runs were cut.
+        """
+        self.runs.draining = True
+        self.connections.close_idle()
+        cut = await self.runs.drain(within)
+        self.connections.close_idle()
+        await self.connections.empty(within=LAST_BYTES_SECONDS)
+        return cut
+
+    def kill(self, principal: Principal, value: Any) -> None:
+        """Carry out a body's `killSwitch`. Raises BadRequest."""
+        switch = parse_kill(value)
+        if switch.value:
+            self.runs.kill(principal, switch.request_id)
+        else:
+            self.runs.revive(principal, switch.request_id)
+
+
+class Connection(Protocol):
+    """Something that is streaming to a client."""
+
+    def close_if_idle(self) -> None:
+        """The service is going away: close now if nothing is under way, else as soon as that is so."""
+
+
+class Connections:
+    """The streams and sockets that are open, so that a shutdown can wait for them."""
+
+    def __init__(self) -> None:
+        self._open: set[Connection] = set()
+        self._empty: asyncio.Event | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @contextmanager
+    def holding(self, connection: Connection) -> Iterator[None]:
+        self.add(connection)
+        try:
+            yield
+        finally:
+            self.discard(connection)
+
+    def add(self, connection: Connection) -> None:
+        self._open.add(connection)
+
+    def discard(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if self._empty is not None and not self._open:
+            self._empty.set()
+
+    def close_idle(self) -> None:
+        for connection in tuple(self._open):
+            connection.close_if_idle()
+
+    async def empty(self, *, within: float) -> None:
+        """Wait until none is open, for so many seconds at most."""
+        if not self._open:
+            return
+        self._empty = asyncio.Event()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), within)

@@ -1,0 +1,216 @@
+"""Chat over a WebSocket: many runs on one socket, cancel and resume. The protocol is described in docs/websocket.md."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+import structlog
+from channels.consumer import get_handler_name
+from channels.exceptions import DenyConnection
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+from accounts.principal import Principal
+from chat.http import usage_json
+from chat.runs import Run
+from chat.schema import parse_chat
+from chat.service import ChatService
+from core.aio import TaskSet
+from core.errors import AmplifyError, BadRequest, Forbidden, Unauthorized
+
+log = structlog.get_logger(__name__)
+
+SUBPROTOCOL = "amplify.chat.v1"
+_BEARER_SUBPROTOCOL = "bearer."
+
+# Runs that one socket may follow at once; a page needs a few, a script opens more sockets.
+MAX_RUNS = 32
+
+CLOSE_RESTARTING = 1012  # "service restart", https://www.iana.org/assignments/websocket
+CLOSE_UNAUTHORIZED = 4401  # private range, after HTTP's 401
+
+Message = dict[str, Any]
+
+
+class TooManyRuns(BadRequest):
+    code = "too_many_runs"
+
+
+class ChatSocket(AsyncWebsocketConsumer):  # type: ignore[misc] - channels has no types
+    """One socket. Whatever is malformed is answered with an `error` message, and the socket lives on."""
+
+    def __init__(self, service: ChatService) -> None:
+        super().__init__()
+        self.service = service
+        self._principal: Principal | None = None
+        self._following: dict[str, asyncio.Task[None]] = {}
+        self._tasks = TaskSet()
+        self._closing = False
+        self._handlers: dict[str, Callable[[Message], Awaitable[None]]] = {
+            "auth": self._sign_in,
+            "chat.start": self._start,
+            "run.cancel": self._cancel,
+            "run.resume": self._resume,
+            "ping": self._ping,
+        }
+
+    async def dispatch(self, message: Message) -> None:
+        """Channels' own hops to a thread for every message, to look after database connections: we hold none."""
+        await getattr(self, get_handler_name(message))(message)
+
+    async def connect(self) -> None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.scope["headers"]}
+        try:
+            self.service.check_origin(headers)
+        except Forbidden as error:
+            raise DenyConnection from error
+        offered = self.scope.get("subprotocols") or []
+        await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        self.service.connections.add(self)
+        self._tasks.spawn(self._close_unless_signed_in(), name="sign-in")
+        await self._answering(self._identify(headers, offered))
+        if self.service.runs.draining:
+            self.close_if_idle()
+
+    async def _identify(self, headers: Mapping[str, str], offered: list[str]) -> None:
+        """By header, by subprotocol `bearer.<key>` (browsers cannot set headers), by our page's session; else later."""
+        token = next((p.removeprefix(_BEARER_SUBPROTOCOL) for p in offered if p.startswith(_BEARER_SUBPROTOCOL)), None)
+        if "authorization" in headers or (token is None and "cookie" in headers):
+            try:
+                self._principal = await self.service.identify(headers)
+            except Unauthorized:
+                if "authorization" in headers:
+                    raise
+        elif token is not None:
+            self._principal = await self.service.authenticator.by_token(token)
+        if self._principal is not None:
+            await self._say({"type": "auth.ok", "user": self._principal.user_id})
+
+    async def _close_unless_signed_in(self) -> None:
+        await asyncio.sleep(self.service.limits.sign_in_seconds)
+        if self._principal is None:
+            await self._say({"type": "error", "code": "unauthorized", "error": "Nobody signed in on this socket in time."})
+            await self.close(CLOSE_UNAUTHORIZED)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        message: Message = {}
+        try:
+            message = _decoded(text_data)
+            await self._handler(message)(message)
+        except AmplifyError as error:
+            await self._refuse(error, message)
+        except Exception:
+            log.exception("socket_message_crashed")
+            await self._refuse(AmplifyError(), message)
+
+    def _handler(self, message: Message) -> Callable[[Message], Awaitable[None]]:
+        handler = self._handlers.get(message["type"])
+        if handler is None:
+            raise BadRequest(f"Unknown type. Send one of: {', '.join(self._handlers)}.")
+        return handler
+
+    async def _answering(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except AmplifyError as error:
+            await self._refuse(error, {})
+
+    async def _refuse(self, error: AmplifyError, message: Message) -> None:
+        about = {name: message[name] for name in ("id", "run") if isinstance(message.get(name), str)}
+        await self._say({"type": "error", "code": error.code, "error": error.message, **about})
+        if self._principal is None and error.status in (401, 403, 404) and not isinstance(error, _NotSignedIn):
+            await self.close(CLOSE_UNAUTHORIZED)
+
+    async def _sign_in(self, message: Message) -> None:
+        token = _text(message, "token")
+        self._principal = await self.service.authenticator.by_token(token)
+        await self._say({"type": "auth.ok", "user": self._principal.user_id})
+
+    async def _start(self, message: Message) -> None:
+        principal = self._signed_in()
+        own_id, body = _text(message, "id"), message.get("body")
+        if not isinstance(body, dict):
+            raise BadRequest("`body` should be an object: the same body as POST /chat takes.")
+        if "killSwitch" in body:
+            self.service.kill(principal, body["killSwitch"])
+            return await self._say({"type": "kill.ok", "id": own_id})
+        if len(self._following) >= MAX_RUNS:
+            raise TooManyRuns(f"This socket follows {MAX_RUNS} runs already. Wait for one to end or open another.")
+        run = await self.service.start(principal, parse_chat(body))
+        await self._say({"type": "run.started", "id": own_id, "run": run.id})
+        return self._follow(run, after=0)
+
+    async def _cancel(self, message: Message) -> None:
+        self.service.runs.find(_text(message, "run"), self._signed_in()).stop("killed")
+
+    async def _resume(self, message: Message) -> None:
+        run = self.service.runs.find(_text(message, "run"), self._signed_in())
+        after = message.get("after", 0)
+        if type(after) is not int or after < 0:
+            raise BadRequest("`after` should be the `seq` of the last event you have, or 0.")
+        if earlier := self._following.pop(run.id, None):
+            earlier.cancel()
+        self._follow(run, after=after)
+
+    async def _ping(self, message: Message) -> None:
+        await self._say({"type": "pong"})
+
+    def _signed_in(self) -> Principal:
+        if self._principal is None:
+            raise _NotSignedIn('Not signed in. Send {"type":"auth","token":"<your key>"} first.')
+        return self._principal
+
+    def _follow(self, run: Run, *, after: int) -> None:
+        task = self._tasks.spawn(self._relay(run, after), name=f"socket-{run.id}")
+        self._following[run.id] = task
+        task.add_done_callback(lambda done: self._unfollow(run.id, done))
+
+    def _unfollow(self, run_id: str, task: asyncio.Task[None]) -> None:
+        if self._following.get(run_id) is task:
+            del self._following[run_id]
+        if self.service.runs.draining:
+            self.close_if_idle()
+
+    async def _relay(self, run: Run, after: int) -> None:
+        head = b'{"type":"event","run":"' + run.id.encode() + b'","seq":'
+        async with aclosing(run.read(after)) as batches:
+            async for batch in batches:
+                for seq, frame in enumerate(batch.frames, batch.first):
+                    await self.send(text_data=(head + b'%d,"event":%b}' % (seq, frame)).decode())
+        await self._say({"type": "run.ended", "run": run.id, "reason": run.reason, "usage": usage_json(run)})
+
+    async def _say(self, message: Message) -> None:
+        await self.send(text_data=orjson.dumps(message).decode())
+
+    def close_if_idle(self) -> None:
+        if not self._following and not self._closing:
+            self._closing = True
+            self._tasks.spawn(self.close(CLOSE_RESTARTING), name="socket-close")
+
+    async def disconnect(self, code: int) -> None:
+        self.service.connections.discard(self)
+        await self._tasks.aclose()
+
+
+class _NotSignedIn(Unauthorized):
+    """Nobody tried yet, so the socket stays open for the attempt."""
+
+
+def _decoded(text: str | None) -> Message:
+    if text is None:
+        raise BadRequest("Send text frames that hold JSON, not binary ones.")
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"Not JSON: {error}.") from error
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise BadRequest('Send an object with a `type`, such as {"type":"ping"}.')
+    return message
+
+
+def _text(message: Message, name: str) -> str:
+    value = message.get(name)
+    if not isinstance(value, str) or not value or len(value) > 512:  # noqa: PLR2004 - as long as any id may be
+        raise BadRequest(f"`{name}` should be a text of 1 to 512 characters.")
+    return value

@@ -1,0 +1,110 @@
+"""Events as the JSON objects that today's clients read: the same on every transport.
+
+Two text forms: seed's `{"d":"…","s":0}` and head's `{"s":"answer","d":"…"}` (wire protocol, section 4). One event gives
+no, one or several frames; a frame is one compact JSON object in UTF-8.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, assert_never
+
+import orjson
+
+from core.errors import AmplifyError
+from llm.events import (
+    Event,
+    Failed,
+    Finished,
+    ReasoningDelta,
+    SourcesCited,
+    StateChanged,
+    Status,
+    TextDelta,
+    ToolCallDelta,
+    UsageReported,
+)
+
+Frame = bytes
+Encoder = Callable[[Event], tuple[Frame, ...]]
+
+
+class _Form:
+    """How one of the two forms writes text, tool calls and the end."""
+
+    def __init__(self, *, before: bytes, after: bytes, end: bytes) -> None:
+        self._before = before
+        self._after = after
+        self._end = end
+
+    def __call__(self, event: Event) -> tuple[Frame, ...]:
+        # Text first: nine events in ten are text.
+        match event:
+            case TextDelta(text):
+                return (self._delta(text),)
+            case ReasoningDelta(text):
+                return (_meta("st", _REASONING | {"message": text}),)
+            case ToolCallDelta():
+                return (self._delta({"tool_calls": [_tool_call(event)]}),)
+            case Status():
+                return (_meta("st", _status(event)),)
+            case StateChanged(patch):
+                return (_meta("state", patch),)
+            case SourcesCited(sources):
+                return (_meta("state", {"sources": sources}),)
+            case UsageReported():
+                return ()  # clients of this wire are never told
+            case Finished():
+                return (self._end,)
+            case Failed(error):
+                return self._failed(error)
+            case _:
+                assert_never(event)
+
+    def _delta(self, value: Any) -> Frame:
+        return self._before + orjson.dumps(value) + self._after
+
+    def _failed(self, error: AmplifyError) -> tuple[Frame, ...]:
+        # The web client shows only text; the Python client raises on a line with a top-level `error`.
+        line = orjson.dumps({"error": error.message, "code": error.code})
+        return (self._delta(error.message), self._end, line)
+
+
+SEED = _Form(before=b'{"d":', after=b',"s":0}', end=b'{"s":0,"type":"end"}')
+ANSWER = _Form(before=b'{"s":"answer","d":', after=b"}", end=b'{"s":"result","type":"end"}')
+
+FORMS: Mapping[str, Encoder] = {"seed": SEED, "answer": ANSWER}
+
+_REASONING = {
+    "id": "reasoning",
+    "summary": "Thinking Details:",
+    "message": "",
+    "type": "info",
+    "inProgress": True,
+    "animated": True,
+    "icon": "bolt",
+}
+
+
+def _meta(kind: str, value: Any) -> Frame:
+    return orjson.dumps({"s": "meta", kind: value})
+
+
+def _status(status: Status) -> dict[str, Any]:
+    return {
+        "id": status.id,
+        "summary": status.summary,
+        "message": status.message,
+        "type": "info",
+        "inProgress": status.in_progress,
+        **status.extras,
+    }
+
+
+def _tool_call(delta: ToolCallDelta) -> dict[str, Any]:
+    """OpenAI's shape; the first piece of a call carries its id, type and name."""
+    call: dict[str, Any] = {"index": delta.index}
+    function: dict[str, Any] = {"arguments": delta.arguments}
+    if delta.id is not None:
+        call |= {"id": delta.id, "type": "function"}
+    if delta.name is not None:
+        function = {"name": delta.name} | function
+    return call | {"function": function}

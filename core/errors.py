@@ -1,0 +1,157 @@
+"""Every error a caller can meet, with the HTTP status and the code it is answered with.
+
+    AmplifyError                        500 internal
+    ├── BadRequest                      400 invalid_request
+    │   └── UnknownModel                400 unknown_model
+    ├── Unauthorized                    401 unauthorized
+    ├── Forbidden                       403 forbidden
+    ├── NotFound                        404 not_found
+    ├── MethodNotAllowed                405 method_not_allowed
+    ├── RequestTimeout                  408 request_timeout
+    ├── PayloadTooLarge                 413 too_large
+    ├── Unavailable                     503 unavailable          retryable
+    │   └── Draining                    503 draining             retryable
+    └── ModelFailed                     502 model_failed         retryable
+        ├── ModelRefused                502 model_refused
+        ├── ModelRejectedKey            502 model_rejected_key
+        ├── ModelBusy                   503 model_busy           retryable
+        ├── ModelTimedOut               504 model_timed_out      retryable
+        ├── ModelUnreachable            502 model_unreachable    retryable
+        └── ModelBrokeOff               502 model_broke_off      retryable
+
+The message is a sentence for the person who has the problem and says what to do next. It never carries a vendor's
+body, a key or a token.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class AmplifyError(Exception):
+    """The root: something went wrong that nobody foresaw."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+    headers: ClassVar[Mapping[str, str]] = {}
+    default: ClassVar[str] = "Something went wrong on our side. Please try again; if it stays, name the request id."
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or self.default)
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """The JSON object that clients get: today's clients show `error`."""
+        return {"error": self.message, "code": self.code, "requestId": request_id}
+
+
+class BadRequest(AmplifyError):
+    status = 400
+    code = "invalid_request"
+    default = "Invalid request body."
+
+
+class UnknownModel(BadRequest):
+    code = "unknown_model"
+
+
+class _Refused(AmplifyError):
+    """Refusals of identity also answer `message`, where today's sister services look."""
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        return super().body(request_id) | {"message": self.message}
+
+
+class Unauthorized(_Refused):
+    status = 401
+    code = "unauthorized"
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+    default = "Unauthorized: send your API key as `Authorization: Bearer <key>`."
+
+
+class Forbidden(_Refused):
+    status = 403
+    code = "forbidden"
+    default = "You may not do this."
+
+
+class NotFound(_Refused):
+    status = 404
+    code = "not_found"
+    default = "Not found."
+
+
+class MethodNotAllowed(AmplifyError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class RequestTimeout(AmplifyError):
+    status = 408
+    code = "request_timeout"
+    default = "The request body did not arrive in time. Please send it again."
+
+
+class PayloadTooLarge(AmplifyError):
+    status = 413
+    code = "too_large"
+
+
+class Unavailable(AmplifyError):
+    status = 503
+    code = "unavailable"
+    retryable = True
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "2"}
+    default = "The service cannot answer at the moment. Please try again in a few seconds."
+
+
+class Draining(Unavailable):
+    code = "draining"
+    default = "This server is being replaced and takes no new requests. Please send the request again."
+
+
+class ModelFailed(AmplifyError):
+    """The model's vendor failed; the base serves for what fits none of the kinds below."""
+
+    status = 502
+    code = "model_failed"
+    retryable = True
+    default = "The model could not answer. Please try again or choose another model."
+
+
+class ModelRefused(ModelFailed):
+    code = "model_refused"
+    retryable = False
+    default = "The model's vendor did not accept this request. Shorten it, or choose another model."
+
+
+class ModelRejectedKey(ModelFailed):
+    code = "model_rejected_key"
+    retryable = False
+    default = "The model's vendor rejected our credentials. Please tell your administrator, or choose another model."
+
+
+class ModelBusy(ModelFailed):
+    status = 503
+    code = "model_busy"
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "5"}
+    default = "Too many requests for this model at the moment. Please wait a little or choose another model."
+
+
+class ModelTimedOut(ModelFailed):
+    status = 504
+    code = "model_timed_out"
+    default = "The model took too long to answer. Please try again or choose another model."
+
+
+class ModelUnreachable(ModelFailed):
+    code = "model_unreachable"
+    default = "The model's server cannot be reached. Please try again or choose another model."
+
+
+class ModelBrokeOff(ModelFailed):
+    code = "model_broke_off"
+    default = "The model broke off in the middle of its answer. Please try again."

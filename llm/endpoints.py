@@ -1,0 +1,83 @@
+"""Where models answer: endpoints, read from the environment or from a file in the platform's secret format."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+class EndpointsError(ValueError):
+    """The endpoints file is not of the format; the message says where and what to write."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One URL that answers chat completions, and the key to it."""
+
+    url: str
+    """Complete, as it is posted to."""
+    key: str = field(default="", repr=False)
+    provider: str = "compatible"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Azure takes its key in a header of its own; everybody else takes a bearer token."""
+        if not self.key:
+            return {}
+        if ".openai.azure.com" in self.url:
+            return {"api-key": self.key}
+        return {"Authorization": f"Bearer {self.key}"}
+
+
+def base_endpoint(base_url: str, key: str) -> Endpoint:
+    """The endpoint of a server given by its base URL (`OPENAI_BASE_URL`, ending in /v1 as a rule)."""
+    provider = "openai" if base_url.rstrip("/") == OPENAI_URL else "compatible"
+    return Endpoint(url=f"{base_url.rstrip('/')}/chat/completions", key=key, provider=provider)
+
+
+def read_endpoints_file(path: Path) -> dict[str, tuple[Endpoint, ...]]:
+    """Model id to its endpoints, from `{"models": [{"<id>": {"endpoints": [{"url": …, "key": …}]}}]}`.
+
+    The format is the platform's endpoint secret (llm-providers: endpoint and key configuration). Raises
+    EndpointsError; its message never holds a key.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise EndpointsError(f"LLM_ENDPOINTS_FILE: {path} cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise EndpointsError(f"LLM_ENDPOINTS_FILE: {path} is not JSON.") from error
+    models = content.get("models") if isinstance(content, dict) else None
+    if not isinstance(models, list):
+        raise EndpointsError('LLM_ENDPOINTS_FILE: expected an object {"models": [...]}.')
+    pools: dict[str, tuple[Endpoint, ...]] = {}
+    for entry in models:
+        for model_id, value in _mapping(entry, "models[]").items():
+            # The first entry that owns a name wins, as on the platform.
+            pools.setdefault(model_id, _endpoints(model_id, value))
+    return pools
+
+
+def _endpoints(model_id: str, value: Any) -> tuple[Endpoint, ...]:
+    listed = _mapping(value, model_id).get("endpoints")
+    if not isinstance(listed, list) or not listed:
+        raise EndpointsError(f'LLM_ENDPOINTS_FILE: {model_id} needs "endpoints": [{{"url": …, "key": …}}].')
+    return tuple(_endpoint(model_id, item) for item in listed)
+
+
+def _endpoint(model_id: str, item: Any) -> Endpoint:
+    url, key = (_mapping(item, model_id).get(name) for name in ("url", "key"))
+    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        raise EndpointsError(f"LLM_ENDPOINTS_FILE: {model_id} has an endpoint whose url does not start with http(s)://.")
+    if not isinstance(key, str):
+        raise EndpointsError(f"LLM_ENDPOINTS_FILE: {model_id} has an endpoint without a key.")
+    openai = url.startswith(OPENAI_URL)
+    return Endpoint(url=url, key=key, provider="openai" if openai else "compatible")
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise EndpointsError(f"LLM_ENDPOINTS_FILE: {where} should be an object.")
+    return value

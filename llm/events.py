@@ -1,0 +1,112 @@
+"""The closed union of what happens during an answer. Everything inside speaks it; translate at the edges only.
+
+A model yields TextDelta, ReasoningDelta, ToolCallDelta, then UsageReported (always, estimated if need be), then
+Finished exactly once; it raises a `core.errors.ModelFailed` instead of Finished when it could not.
+Assistants add Status, StateChanged and SourcesCited. Failed is how a run tells its readers about an error.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import uuid4
+
+from core.errors import AmplifyError
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of the model's thinking, shown beside the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallDelta:
+    """A piece of a tool call; pieces of one call share `index`."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What is going on; the same id again updates the earlier one."""
+
+    message: str = ""
+    summary: str = ""
+    id: str = field(default_factory=lambda: str(uuid4()))
+    in_progress: bool = False
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    """`icon`, `sticky`, `animated`, … in the order they are sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """A patch of the assistant message's state; clients merge it deeply."""
+
+    patch: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesCited:
+    """What was read for the answer: category to its entry."""
+
+    sources: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one call in disjoint classes: no token is counted in two of them.
+
+    Reasoning tokens are part of `output`; `reasoning` only says how many of those they were.
+    """
+
+    input: int = 0
+    """Uncached input tokens."""
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+    """True when the vendor did not say and we counted ourselves."""
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    """The vendor's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReported:
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    reason: FinishReason = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    error: AmplifyError
+
+
+Event = (
+    TextDelta
+    | ReasoningDelta
+    | ToolCallDelta
+    | Status
+    | StateChanged
+    | SourcesCited
+    | UsageReported
+    | Finished
+    | Failed
+)

@@ -1,0 +1,102 @@
+"""The ledger: one immutable record per model call; and its sums per day, from which every total is read."""
+
+import uuid
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+
+
+class Outcome(models.TextChoices):
+    FINISHED = "finished", "finished"
+    FAILED = "failed", "failed"
+    KILLED = "killed", "killed"
+    ABANDONED = "abandoned", "abandoned"
+    """Nobody came back for the answer."""
+    TIMED_OUT = "timed_out", "timed out"
+    SHUT_DOWN = "shut_down", "shut down"
+
+
+class UsageRecord(models.Model):
+    """One call of a model. Token classes are disjoint; money is whole micro-dollars (10⁻⁶ USD)."""
+
+    call_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    run_id = models.CharField("run", max_length=64)
+    request_id = models.CharField("request", max_length=128, blank=True)
+    user_id = models.CharField("user", max_length=255)
+    account_id = models.CharField("account", max_length=255)
+    api_key_id = models.CharField("API key", max_length=255, blank=True)
+    purpose = models.CharField(max_length=32, default="answer")
+    assistant = models.CharField(max_length=100, blank=True)
+    model_id = models.CharField("model", max_length=255)
+    provider = models.CharField(max_length=64)
+    input_tokens = models.PositiveBigIntegerField("input", default=0, help_text="Uncached.")
+    cache_read_tokens = models.PositiveBigIntegerField("cache read", default=0)
+    cache_write_tokens = models.PositiveBigIntegerField("cache write", default=0)
+    output_tokens = models.PositiveBigIntegerField("output", default=0, help_text="Reasoning included.")
+    reasoning_tokens = models.PositiveBigIntegerField("reasoning", default=0, help_text="Part of the output.")
+    estimated = models.BooleanField(default=False, help_text="The vendor did not say; we counted.")
+    raw_usage: models.JSONField[dict[str, object], dict[str, object]] = models.JSONField(
+        "vendor's own words", default=dict, blank=True
+    )
+    micro_dollars = models.BigIntegerField("cost", default=0, help_text="Millionths of a US dollar.")
+    price_version = models.CharField(max_length=64, blank=True, help_text="Empty: no price was known.")
+    first_token_ms = models.PositiveIntegerField("time to first token, ms", null=True, blank=True)
+    duration_ms = models.PositiveIntegerField("duration, ms", default=0)
+    outcome = models.CharField(max_length=16, choices=Outcome.choices)
+    error_code = models.CharField(max_length=64, blank=True)
+    started_at = models.DateTimeField("started")
+    ended_at = models.DateTimeField("ended", default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["-ended_at", "-id"]
+        verbose_name = "model call"
+        # Every filter of the admin walks one of these from its newest end (keyset pagination).
+        indexes: ClassVar = [
+            models.Index(fields=["-ended_at", "-id"], name="usage_newest"),
+            models.Index(fields=["user_id", "-ended_at", "-id"], name="usage_by_user"),
+            models.Index(fields=["account_id", "-ended_at", "-id"], name="usage_by_account"),
+            models.Index(fields=["model_id", "-ended_at", "-id"], name="usage_by_model"),
+            models.Index(fields=["outcome", "-ended_at", "-id"], name="usage_by_outcome"),
+            models.Index(fields=["run_id"], name="usage_by_run"),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=models.Q(micro_dollars__gte=0), name="usage_cost_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(reasoning_tokens__lte=models.F("output_tokens")), name="usage_reasoning_in_output"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_id} for {self.user_id}"
+
+
+class UsageDay(models.Model):
+    """Sums of one UTC day for one user, account, model and outcome; written with the records they sum."""
+
+    day = models.DateField()
+    user_id = models.CharField("user", max_length=255)
+    account_id = models.CharField("account", max_length=255)
+    model_id = models.CharField("model", max_length=255)
+    outcome = models.CharField(max_length=16, choices=Outcome.choices)
+    calls = models.PositiveBigIntegerField(default=0)
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    cache_read_tokens = models.PositiveBigIntegerField(default=0)
+    cache_write_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+    micro_dollars = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "day of usage"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["day", "user_id", "account_id", "model_id", "outcome"], name="usage_day_unique"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["user_id", "day"], name="usage_day_by_user"),
+            models.Index(fields=["account_id", "day"], name="usage_day_by_account"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.user_id} {self.model_id}"
