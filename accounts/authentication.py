@@ -98,9 +98,7 @@ def _principal_of(row: ApiKey, token: str) -> Principal:
         raise Forbidden("API key is inactive. Ask for a new one.")
     if _CHAT.isdisjoint(row.access_types):
         raise Forbidden("API key does not have access to chat functionality. Create one with the access type `chat`.")
-    return Principal(
-        user_id=row.owner.username, account_id=row.account_id, api_key_id=row.api_owner_id, bearer=token
-    )
+    return Principal(user_id=row.owner.username, account_id=row.account_id, api_key_id=row.api_owner_id, bearer=token)
 
 
 class Authenticator:

@@ -1,4 +1,4 @@
-"""API keys: made, hashed and looked up. The platform's form `amp-v1-` and its hash, so that both sides can read them."""
+"""API keys: made and hashed. The platform's form `amp-v1-` and its hash, so that both sides can read them."""
 
 import hashlib
 import re

@@ -1,12 +1,10 @@
 """The ASGI application: hot routes first, then Django."""
 
 import os
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amplify_chat.settings")
 
-import django  # noqa: E402
+import django
 
 django.setup()
 
@@ -18,7 +16,6 @@ from django.urls import path, re_path  # noqa: E402
 
 from amplify_chat.health import Health, Live, Ready  # noqa: E402
 from amplify_chat.wiring import Wiring  # noqa: E402
-from chat.consumer import HttpConsumer  # noqa: E402
 from chat.routes import http_routes, websocket_routes  # noqa: E402
 
 wiring = Wiring(settings.ENV)
@@ -33,7 +30,7 @@ application = ProtocolTypeRouter(
                 path("ready", Ready.as_asgi(service=service)),
                 path("readyz", Ready.as_asgi(service=service)),
                 path("livez", Live.as_asgi(service=service)),
-                re_path("", ASGIStaticFilesHandler(get_asgi_application())),
+                re_path("", ASGIStaticFilesHandler(get_asgi_application())),  # type: ignore[arg-type]
             ]
         ),
         "websocket": websocket_routes(service),

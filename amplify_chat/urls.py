@@ -1,6 +1,7 @@
 """Django's own routes: the admin and the chat page. The hot routes stand above them, in `amplify_chat.asgi`."""
 
 from django.contrib import admin
+from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
 from chat.page import chat_page
@@ -9,3 +10,16 @@ urlpatterns = [
     path("", chat_page, name="chat"),
     path("admin/", admin.site.urls),
 ]
+
+
+def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """The answer for an address that is nothing here, in the shape that clients read."""
+    return JsonResponse({"error": "Not found", "path": request.path, "code": "not_found"}, status=404)
+
+
+def crashed(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"error": "Internal server error", "code": "internal"}, status=500)
+
+
+handler404 = not_found
+handler500 = crashed

@@ -20,7 +20,7 @@ from llm.model import Model, ModelCard
 from llm.providers.openai import OpenAIChat
 from llm.scripted import ScriptedModel
 from usage.ledger import Ledger
-from usage.metered import Metered, Meter
+from usage.metered import Meter, Metered
 from usage.models import Outcome
 
 _MB = 1024 * 1024

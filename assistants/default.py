@@ -11,7 +11,7 @@ class DefaultAssistant:
     name = "default"
     display_name = "Amplify Assistant"
 
-    def accepts(self, turn: Turn) -> bool:  # noqa: ARG002 - it takes every turn
+    def accepts(self, turn: Turn) -> bool:
         return True
 
     async def answer(self, turn: Turn) -> AsyncGenerator[Event, None]:

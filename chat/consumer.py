@@ -26,7 +26,7 @@ class ClientLeft(Exception):
     """The client closed the connection before its request was complete."""
 
 
-class HttpConsumer(AsyncHttpConsumer):  # type: ignore[misc] - channels has no types
+class HttpConsumer(AsyncHttpConsumer):
     """One HTTP request. Subclasses say which methods they take and implement `respond`.
 
     Channels' own dispatch is replaced: it keeps whole bodies of any size, hops to a thread for every message, and
@@ -146,4 +146,6 @@ def _declared_length(headers: Mapping[str, str]) -> int:
 
 
 def _too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The request body is larger than {limit // 1024 // 1024} MB. Send less, or upload documents.")
+    return PayloadTooLarge(
+        f"The request body is larger than {limit // 1024 // 1024} MB. Send less, or upload documents."
+    )

@@ -1,7 +1,9 @@
 """The hot routes: Channels consumers, mounted above Django (docs/architecture.md, section 4)."""
 
+from channels.exceptions import DenyConnection
+from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import URLRouter
-from django.urls import path
+from django.urls import path, re_path
 
 from chat.http import ChatConsumer, RunCancelConsumer, RunEventsConsumer
 from chat.service import ChatService
@@ -17,4 +19,9 @@ def http_routes(service: ChatService) -> list[object]:
 
 
 def websocket_routes(service: ChatService) -> URLRouter:
-    return URLRouter([path("ws/chat", ChatSocket.as_asgi(service=service))])
+    return URLRouter([path("ws/chat", ChatSocket.as_asgi(service=service)), re_path("", _NoSuchSocket.as_asgi())])
+
+
+class _NoSuchSocket(AsyncWebsocketConsumer):
+    async def connect(self) -> None:
+        raise DenyConnection

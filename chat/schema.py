@@ -1,4 +1,4 @@
-"""The request body: read once, strictly, within bounds; every mistake answered with a sentence that says where it is."""
+"""The request body: read once, strictly, within bounds; a mistake is answered with a sentence that says where."""
 
 from typing import Annotated, Any, Literal
 

@@ -51,7 +51,7 @@ class ChatService:
     allowed_origins: tuple[str, ...] = ("*",)
     default_form: str = "seed"
     limits: Limits = field(default_factory=Limits)
-    connections: "Connections" = field(default_factory=lambda: Connections())
+    connections: "Connections" = field(default_factory=lambda: Connections())  # noqa: PLW0108 - defined below
 
     async def identify(self, headers: Mapping[str, str]) -> Principal:
         """Who makes this request: a bearer token, else the session of one of our own pages. Raises Unauthorized."""

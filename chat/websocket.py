@@ -37,7 +37,7 @@ class TooManyRuns(BadRequest):
     code = "too_many_runs"
 
 
-class ChatSocket(AsyncWebsocketConsumer):  # type: ignore[misc] - channels has no types
+class ChatSocket(AsyncWebsocketConsumer):
     """One socket. Whatever is malformed is answered with an `error` message, and the socket lives on."""
 
     def __init__(self, service: ChatService) -> None:
@@ -90,7 +90,9 @@ class ChatSocket(AsyncWebsocketConsumer):  # type: ignore[misc] - channels has n
     async def _close_unless_signed_in(self) -> None:
         await asyncio.sleep(self.service.limits.sign_in_seconds)
         if self._principal is None:
-            await self._say({"type": "error", "code": "unauthorized", "error": "Nobody signed in on this socket in time."})
+            await self._say(
+                {"type": "error", "code": "unauthorized", "error": "Nobody signed in on this socket in time."}
+            )
             await self.close(CLOSE_UNAUTHORIZED)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:

@@ -35,7 +35,7 @@ class _Form:
         self._after = after
         self._end = end
 
-    def __call__(self, event: Event) -> tuple[Frame, ...]:
+    def __call__(self, event: Event) -> tuple[Frame, ...]:  # noqa: PLR0911 - one per kind of event
         # Text first: nine events in ten are text.
         match event:
             case TextDelta(text):

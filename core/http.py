@@ -24,7 +24,8 @@ class HttpClient:
 
     def __init__(self, *, timeouts: HttpTimeouts, connections: int = 4096, per_host: int = 0) -> None:
         self.timeouts = timeouts
-        self._limits = {"limit": connections, "limit_per_host": per_host}
+        self._connections = connections
+        self._per_host = per_host
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -39,7 +40,9 @@ class HttpClient:
         return aiohttp.ClientSession(
             # No cookie of one person's request may reach another's, no redirect may carry a key elsewhere.
             cookie_jar=aiohttp.DummyCookieJar(),
-            connector=aiohttp.TCPConnector(**self._limits, ttl_dns_cache=60, keepalive_timeout=30),
+            connector=aiohttp.TCPConnector(
+                limit=self._connections, limit_per_host=self._per_host, ttl_dns_cache=60, keepalive_timeout=30
+            ),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=self.timeouts.connect, connect=None, sock_read=self.timeouts.gap
             ),

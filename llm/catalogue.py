@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
 
 import aiohttp
 import orjson
@@ -20,10 +19,8 @@ MAX_LIST_BYTES = 4 * 1024 * 1024
 _NAMED_IN_AN_ERROR = 10
 
 
-class ModelSource(Protocol):
-    """A place that models come from. Called again when an unknown one is asked for, at most twice a minute."""
-
-    async def __call__(self) -> Sequence[Model]: ...
+ModelSource = Callable[[], Awaitable[Sequence[Model]]]
+"""A place that models come from; asked again when somebody names an unknown one, at most twice a minute."""
 
 
 class Catalogue:
@@ -72,9 +69,7 @@ class Catalogue:
 class ListedModels:
     """The models that a compatible server lists at `GET {base}/models`."""
 
-    def __init__(
-        self, *, base_url: str, endpoint: Endpoint, client: HttpClient, make: Callable[[str], Model]
-    ) -> None:
+    def __init__(self, *, base_url: str, endpoint: Endpoint, client: HttpClient, make: Callable[[str], Model]) -> None:
         self._url = f"{base_url.rstrip('/')}/models"
         self._endpoint = endpoint
         self._client = client
@@ -101,7 +96,7 @@ class ListedModels:
             return [str(entry["id"]) for entry in content["data"]]
 
 
-def named(models: Sequence[Model]) -> Callable[[], Awaitable[Sequence[Model]]]:
+def named(models: Sequence[Model]) -> ModelSource:
     """A source of models that are known beforehand."""
 
     async def source() -> Sequence[Model]:

@@ -70,7 +70,9 @@ def _endpoints(model_id: str, value: Any) -> tuple[Endpoint, ...]:
 def _endpoint(model_id: str, item: Any) -> Endpoint:
     url, key = (_mapping(item, model_id).get(name) for name in ("url", "key"))
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-        raise EndpointsError(f"LLM_ENDPOINTS_FILE: {model_id} has an endpoint whose url does not start with http(s)://.")
+        raise EndpointsError(
+            f"LLM_ENDPOINTS_FILE: {model_id} has an endpoint whose url does not start with http(s)://."
+        )
     if not isinstance(key, str):
         raise EndpointsError(f"LLM_ENDPOINTS_FILE: {model_id} has an endpoint without a key.")
     openai = url.startswith(OPENAI_URL)

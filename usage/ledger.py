@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -54,7 +55,8 @@ class Ledger:
     async def _commit(self, records: Sequence[UsageRecord]) -> None:
         for pause in (*RETRY_AFTER, None):
             try:
-                return await run_blocking(write, records)
+                await run_blocking(write, records)
+                return
             except DatabaseError as error:
                 log.warning("ledger_write_failed", rows=len(records), reason=type(error).__name__)
             if pause is not None:
@@ -88,7 +90,7 @@ def _add_to_days(records: Iterable[UsageRecord]) -> None:
         added = (1, *(getattr(record, name) for name in _SUMS[1:]))
         sums[key] = [old + more for old, more in zip(sums[key], added, strict=True)]
     # In one order always, so that two writers cannot wait for each other.
-    rows = [(*key, *sums[key]) for key in sorted(sums)]
+    rows: list[tuple[Any, ...]] = [(*key, *sums[key]) for key in sorted(sums)]
     with connection.cursor() as cursor:
         cursor.executemany(_UPSERT, rows)
 

@@ -86,7 +86,9 @@ class Lifecycle:
     async def _drain_and_stop(self, within: float) -> None:
         service = self._wiring.service
         if service.runs.live and within:
-            say(f"Draining: {service.runs.live} running answers may finish ({within:.0f} s at most; again to stop now).")
+            say(
+                f"Draining: {service.runs.live} running answers may finish ({within:.0f} s at most; again to stop now)."
+            )
         cut = await service.drain(within)
         await self._wiring.aclose()
         log.info("drained", runs_cut=cut)

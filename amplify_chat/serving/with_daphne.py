@@ -28,7 +28,7 @@ _TOO_SLOW = (
 )
 
 
-class _BoundedRequest(WebRequest):  # type: ignore[misc]
+class _BoundedRequest(WebRequest):
     """Daphne stores a whole body before the application hears of the request; here it is bounded while it arrives."""
 
     max_body_bytes = 50 * _MB
@@ -64,7 +64,10 @@ class _BoundedRequest(WebRequest):  # type: ignore[misc]
 
     def _too_large(self) -> bytes:
         size = self.max_body_bytes // _MB
-        return b'{"error":"The request body is larger than %d MB. Send less, or upload documents.","code":"too_large"}' % size
+        return (
+            b'{"error":"The request body is larger than %d MB. Send less, or upload documents.","code":"too_large"}'
+            % size
+        )
 
     def _too_slow(self) -> None:
         self._refuse(
@@ -84,7 +87,7 @@ def _bounded_factory(env: Env) -> type[HTTPFactory]:
         max_body_bytes = env.body_max_mb * _MB
         body_seconds = env.body_seconds
 
-    class Factory(HTTPFactory):  # type: ignore[misc]
+    class Factory(HTTPFactory):
         def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
             protocol = super().buildProtocol(addr)
             protocol.requestFactory = BoundedRequest
@@ -95,7 +98,7 @@ def _bounded_factory(env: Env) -> type[HTTPFactory]:
     return Factory
 
 
-class _Server(daphne.server.Server):  # type: ignore[misc]
+class _Server(daphne.server.Server):
     def kill_all_applications(self) -> Any:
         """Cancel what is left after the drain; Daphne's own trips over a connection whose application has ended."""
         for details in self.connections.values():

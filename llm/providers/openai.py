@@ -116,7 +116,7 @@ def _status_error(status: int) -> ModelFailed:
             return ModelBusy()
         case 408 | 503 | 504:
             return ModelTimedOut()
-        case _ if status >= 500:
+        case _ if status >= 500:  # noqa: PLR2004
             return ModelFailed()
         case _:
             return ModelRefused()

@@ -36,7 +36,7 @@ class Command(BaseCommand):
 def _moment(text: str) -> datetime:
     """A date means its first moment in UTC."""
     day = parse_date(text)
-    moment = datetime(day.year, day.month, day.day) if day else parse_datetime(text)  # noqa: DTZ001
+    moment = datetime(day.year, day.month, day.day) if day else parse_datetime(text)
     if moment is None:
         raise CommandError(f"--expires: {text!r} is not a date like 2027-01-31.")
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment, timezone.get_default_timezone())
