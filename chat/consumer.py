@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +18,9 @@ log = structlog.get_logger(__name__)
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Headers = list[tuple[bytes, bytes]]
+Linger = Callable[[], Awaitable[None]]
+
+LINGER_SECONDS = 2.0
 
 _ALLOWED_HEADERS = b"Content-Type,Authorization,X-Request-ID,Last-Event-ID"
 _EXPOSED_HEADERS = b"X-Request-ID,X-Run-Id"
@@ -96,20 +100,42 @@ class HttpConsumer(AsyncHttpConsumer):
             log.warning("response_broken_off", request=self.request_id, code=error.code)
             return
         headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-        if isinstance(error, PayloadTooLarge | RequestTimeout):
-            headers.append((b"connection", b"close"))  # the rest of the body is not read
-        await self.reply_json(error.status, error.body(self.request_id), headers=headers)
-
-    async def reply_json(self, status: int, content: Mapping[str, Any], headers: Headers | None = None) -> None:
-        await self.reply(
-            status, orjson.dumps(content), headers=[(b"content-type", b"application/json"), *(headers or ())]
+        body_is_coming = isinstance(error, PayloadTooLarge | RequestTimeout)
+        if body_is_coming:
+            headers.append((b"connection", b"close"))
+        content = error.body(self.request_id)
+        await self.reply_json(
+            error.status, content, headers=headers, and_then=self._discard if body_is_coming else None
         )
 
-    async def reply(self, status: int, body: bytes, headers: Headers | None = None) -> None:
-        """A complete answer with the headers that every answer has."""
+    async def _discard(self) -> None:
+        """Let the rest of a refused body run out for a while.
+
+        A connection closed in the middle of it would be reset, and the client would not see the answer.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while (await self.receive()).get("more_body", False):
+                    pass
+
+    async def reply_json(
+        self, status: int, content: Mapping[str, Any], headers: Headers | None = None, and_then: Linger | None = None
+    ) -> None:
+        typed = [(b"content-type", b"application/json"), *(headers or ())]
+        await self.reply(status, orjson.dumps(content), headers=typed, and_then=and_then)
+
+    async def reply(
+        self, status: int, body: bytes, headers: Headers | None = None, and_then: Linger | None = None
+    ) -> None:
+        """A complete answer with the headers that every answer has; `and_then` runs before the connection closes."""
         length = [] if status == HTTPStatus.NO_CONTENT else [(b"content-length", b"%d" % len(body))]
         await self.begin(status, [*(headers or ()), *length])
-        await self.send_body(body)
+        if and_then is None:
+            await self.send_body(body)
+        else:
+            await self.send_body(body, more_body=True)
+            await and_then()
+            await self.send_body(b"")
 
     async def begin(self, status: int, headers: Headers) -> None:
         self.begun = True

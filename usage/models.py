@@ -58,7 +58,7 @@ class UsageRecord(models.Model):
             models.Index(fields=["account_id", "-ended_at", "-id"], name="usage_by_account"),
             models.Index(fields=["model_id", "-ended_at", "-id"], name="usage_by_model"),
             models.Index(fields=["outcome", "-ended_at", "-id"], name="usage_by_outcome"),
-            models.Index(fields=["run_id"], name="usage_by_run"),
+            models.Index(fields=["run_id", "-ended_at", "-id"], name="usage_by_run"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(condition=models.Q(micro_dollars__gte=0), name="usage_cost_not_negative"),

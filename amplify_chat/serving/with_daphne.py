@@ -12,6 +12,7 @@ from twisted.internet import reactor
 from amplify_chat.env import Env
 from amplify_chat.serving.lifecycle import Lifecycle, say
 from amplify_chat.wiring import Wiring
+from chat.consumer import LINGER_SECONDS
 
 _MB = 1024 * 1024
 PING_SECONDS = 15
@@ -35,6 +36,7 @@ class _BoundedRequest(WebRequest):
     body_seconds = 60.0
     _body_timer: Any = None
     _received = 0
+    _refused = False
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
         super().gotLength(length)
@@ -45,6 +47,8 @@ class _BoundedRequest(WebRequest):
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         self._received += len(data)
+        if self._refused:
+            return
         if self._received > self.max_body_bytes:
             self._refuse(_TOO_LARGE, self._too_large())
         else:
@@ -52,7 +56,10 @@ class _BoundedRequest(WebRequest):
 
     def requestReceived(self, *args: Any) -> None:  # noqa: N802 - Twisted's name
         self._cancel_timer()
-        super().requestReceived(*args)
+        if self._refused:
+            self.channel.loseConnection()
+        else:
+            super().requestReceived(*args)
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
         self._cancel_timer()
@@ -76,10 +83,13 @@ class _BoundedRequest(WebRequest):
         )
 
     def _refuse(self, head: bytes, body: bytes) -> None:
+        """Answer at once, then let the rest of the body run out for a while: a connection closed in the middle of it
+        would be reset, and the client would not see the answer."""
         self._cancel_timer()
+        self._refused = True
         if self.channel is not None:
             self.channel.transport.write(head % (len(body), body))
-            self.channel.loseConnection()
+            self._body_timer = reactor.callLater(LINGER_SECONDS, self.channel.loseConnection)
 
 
 def _bounded_factory(env: Env) -> type[HTTPFactory]:
@@ -119,6 +129,8 @@ def run_daphne(application: Any, wiring: Wiring, listener: socket.socket) -> Non
         websocket_max_frame_size=env.websocket_max_mb * _MB,
         server_name="",
         verbosity=0,
+        # Close a socket that sends too much with 1009, instead of dropping its connection.
+        ready_callable=lambda: server.ws_factory.setProtocolOptions(failByDrop=False),
     )
     # The one place where Daphne chooses its factory.
     daphne.server.HTTPFactory = _bounded_factory(env)

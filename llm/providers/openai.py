@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -31,6 +32,8 @@ from llm.model import ModelCard
 from llm.sse import SseDecoder
 
 log = structlog.get_logger(__name__)
+
+LARGE_BODY_BYTES = 512 * 1024
 
 # After `finish_reason` only the usage and `[DONE]` follow; a vendor that forgets them does not hold up the answer.
 TAIL_SECONDS = 2.0
@@ -147,7 +150,7 @@ class OpenAIChat:
         try:
             async with asyncio.timeout(self._client.timeouts.first_byte):
                 return await self._client.session.post(
-                    endpoint.url, data=orjson.dumps(body), headers=headers, allow_redirects=False
+                    endpoint.url, data=_payload(body), headers=headers, allow_redirects=False
                 )
         except TimeoutError as error:
             raise ModelTimedOut from error
@@ -163,6 +166,12 @@ class OpenAIChat:
         if response.content_type != "text/event-stream":
             log.warning("model_answered_no_stream", model=self.card.id, content_type=response.content_type)
             raise ModelFailed
+
+
+def _payload(body: dict[str, Any]) -> bytes | BytesIO:
+    """The body as bytes; a large one as a file, which is sent piece by piece so that the loop can breathe."""
+    encoded = orjson.dumps(body)
+    return encoded if len(encoded) < LARGE_BODY_BYTES else BytesIO(encoded)
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[Event, None]:

@@ -1,0 +1,148 @@
+"""Keyset pages of the ledger: each starts where its neighbour ended, so that nothing is counted and nothing skipped."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from django.db.models import Max, Min, Q, QuerySet, Sum
+
+from usage.admin.rows import NEWEST_FIRST, OLDEST_FIRST, UNSEEN, Window, rows_of
+from usage.admin.selection import Days, Selection
+from usage.models import UsageDay, UsageRecord
+
+OLDER, NEWER = "before", "after"
+_Value = tuple[str, str]
+"""A column and what it is to be."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# Digits that fit a date before the year 10000 and a 64-bit key.
+_CURSOR = re.compile(r"([0-9]{1,17})-([0-9]{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The row that a page lies next to: on its older side, or on its newer side."""
+
+    ended_at: datetime
+    pk: int
+    newer: bool = False
+
+    @classmethod
+    def read(cls, params: Mapping[str, str]) -> "Cursor | None":
+        """From the address of the page. What is no cursor is none: the first page."""
+        for name in (OLDER, NEWER):
+            if match := _CURSOR.fullmatch(params.get(name, "")):
+                return cls(_EPOCH + int(match[1]) * _MICROSECOND, int(match[2]), newer=name == NEWER)
+        return None
+
+    def window(self) -> Window:
+        return Window(first=self.ended_at) if self.newer else Window(last=self.ended_at)
+
+    def beyond(self) -> Q:
+        """Together with the window: strictly on the cursor's side, also among rows of the same microsecond."""
+        if self.newer:
+            return Q(ended_at__gt=self.ended_at) | Q(pk__gt=self.pk)
+        return Q(ended_at__lt=self.ended_at) | Q(pk__lt=self.pk)
+
+
+def cursor_at(row: UsageRecord) -> str:
+    return f"{(row.ended_at - _EPOCH) // _MICROSECOND}-{row.pk}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    rows: Sequence[UsageRecord] = ()
+    """Newest first."""
+    older: str | None = None
+    """The cursor of the next page; None if this is the last."""
+    newer: str | None = None
+
+
+def read_page(selection: Selection, cursor: Cursor | None, size: int) -> Page:
+    """One page of at most `size` rows, next to the cursor or else the newest."""
+    newer = cursor is not None and cursor.newer
+    rows = _first(_walks(selection, cursor), size + 1, OLDEST_FIRST if newer else NEWEST_FIRST)
+    further, rows = len(rows) > size, rows[:size]
+    return _with_neighbours(rows[::-1] if newer else rows, cursor, further=further)
+
+
+def _with_neighbours(rows: Sequence[UsageRecord], cursor: Cursor | None, *, further: bool) -> Page:
+    """Rows lie ahead if one more was read; behind, if there is a cursor, lies at least its row."""
+    if not rows:
+        return Page()
+    newer = cursor is not None and cursor.newer
+    is_older = further if not newer else True
+    is_newer = further if newer else cursor is not None
+    return Page(rows, cursor_at(rows[-1]) if is_older else None, cursor_at(rows[0]) if is_newer else None)
+
+
+def _first(walks: Sequence[QuerySet[UsageRecord]], number: int, order: tuple[str, str]) -> list[UsageRecord]:
+    """The first rows of all walks together: as many are read from each, and only those are sorted."""
+    if not walks:
+        return []
+    heads = [walk.order_by(*order)[:number] for walk in walks]
+    if len(heads) == 1:
+        return list(heads[0])
+    any_head = reduce(or_, (Q(pk__in=head.values("pk")) for head in heads))
+    found = UsageRecord.objects.defer(*UNSEEN).filter(any_head).order_by()
+    return sorted(found, key=lambda row: (row.ended_at, row.pk), reverse=order == NEWEST_FIRST)[:number]
+
+
+def _walks(selection: Selection, cursor: Cursor | None) -> list[QuerySet[UsageRecord]]:
+    """The rows of each branch on the cursor's side, on the index that passes the fewest others."""
+    branches, window = selection.branches(), Window.of(selection.days)
+    calls: Mapping[_Value, int] = {}
+    if any(len(branch) > 1 and "run_id" not in branch for branch in branches):
+        plan = _plan(branches, selection, cursor)
+        calls = plan.calls
+        if plan.known:
+            if plan.days is None:
+                return []
+            window = window.within(Window.of(plan.days))
+    if cursor is not None:
+        window = window.within(cursor.window())
+    walks = [rows_of(branch, window, walk=_least(branch, calls)) for branch in branches]
+    return walks if cursor is None else [walk.filter(cursor.beyond()) for walk in walks]
+
+
+def _least(branch: Mapping[str, str], calls: Mapping[_Value, int]) -> str | None:
+    """The column whose value has the fewest calls; a run has the fewest of all."""
+    return min(
+        branch, key=lambda column: -1 if column == "run_id" else calls.get((column, branch[column]), 0), default=None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    calls: Mapping[_Value, int]
+    known: bool
+    """The sums per day know such calls. If not, they do not hide rows that are there all the same."""
+    days: Days | None
+    """Between which days, on the cursor's side, the rows are."""
+
+
+def _plan(branches: Sequence[Mapping[str, str]], selection: Selection, cursor: Cursor | None) -> _Plan:
+    """Ask the sums per day, which know all combinations, where to look for this one."""
+    values = list(dict.fromkeys(value for branch in branches for value in branch.items()))
+    selected = selection.of_sums()
+    ahead = selected & _days_ahead(cursor)
+    asked: dict[str, Any] = {"first": Min("day", filter=ahead), "last": Max("day", filter=ahead)}
+    asked |= {"known": Max("day", filter=selected)}
+    asked |= {f"calls_{place}": Sum("calls", filter=Q(value), default=0) for place, value in enumerate(values)}
+    any_agrees = reduce(or_, (Q(value) for value in values))
+    told = UsageDay.objects.filter(selection.days.of_sums() & any_agrees).aggregate(**asked)
+    return _Plan(
+        calls={value: told[f"calls_{place}"] for place, value in enumerate(values)},
+        known=told["known"] is not None,
+        days=None if told["first"] is None else Days(told["first"], told["last"]),
+    )
+
+
+def _days_ahead(cursor: Cursor | None) -> Q:
+    if cursor is None:
+        return Q()
+    return Q(day__gte=cursor.ended_at.date()) if cursor.newer else Q(day__lte=cursor.ended_at.date())
