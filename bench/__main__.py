@@ -22,6 +22,7 @@ QUICK = Settings(
     first_tokens=100,
     steps=(256, 400),
     ceiling_steps=(512,),
+    attempts=1,
     step_windows=2,
     window_seconds=1.5,
     idle_streams=500,
@@ -96,13 +97,21 @@ def main() -> None:
     settings = _settings(arguments)
     raise_open_files()
     process.pin(0, LOAD_CORE)  # before the mock starts: it inherits the core
+    busy, ours = process.machine_busy_seconds(), process.family_seconds()
     with running_upstream() as upstream:
         run = Run(settings, upstream)
         run.ceiling()
         for name in arguments.subject or SUBJECTS:
             run.subject(name)
-    how = f"{'quick, ' if arguments.quick else ''}medians of {settings.reps}, {time.monotonic() - _BEGAN:.0f} s"
-    text = report.document(run.results, machine=_machine(), settings=how, notes=run.notes)
+    seconds = time.monotonic() - _BEGAN
+    others = (process.machine_busy_seconds() - busy) - (process.family_seconds() - ours)
+    text = report.document(
+        run.results,
+        machine=_machine(),
+        settings=f"{'quick, ' if arguments.quick else ''}medians of {settings.reps}, {seconds:.0f} s",
+        others=max(0.0, others) / seconds / len(process.cores()),
+        notes=run.notes,
+    )
     print(text)
     if arguments.out is not None:
         arguments.out.write_text(text)

@@ -28,6 +28,23 @@ def threads(pid: int) -> int:
     return _status(pid, "Threads")
 
 
+def machine_busy_seconds() -> float:
+    """CPU seconds that the machine spent on processes, whoever's, or had stolen by its host; all cores together.
+
+    Interrupts are left out: those of our own loopback traffic could not be told from others'.
+    """
+    user, nice, system, _idle, _wait, _irq, _softirq, steal = map(
+        int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    )
+    return (user + nice + system + steal) / _TICKS
+
+
+def family_seconds() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def pin(pid: int, core: int) -> None:
     """Keep a process on one core, on a machine that has at least two; 0 is the caller itself."""
     if len(cores()) >= 2:

@@ -63,7 +63,8 @@ class TaskSet:
     async def join(self) -> None:
         """Wait until none runs, those that start meanwhile included."""
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            # Not gather(): when it is cancelled, by a timeout say, it cancels what it waits for.
+            await asyncio.wait(self._tasks)
 
     async def aclose(self) -> None:
         """Cancel what still runs and wait for its end."""

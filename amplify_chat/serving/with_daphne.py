@@ -7,6 +7,7 @@ from typing import Any
 
 import daphne.server
 from daphne.http_protocol import HTTPFactory, WebRequest
+from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import reactor
 
 from amplify_chat.env import Env
@@ -108,7 +109,18 @@ def _bounded_factory(env: Env) -> type[HTTPFactory]:
     return Factory
 
 
+class _Socket(WebSocketProtocol):
+    def serverClose(self, code: int | None = None) -> None:  # noqa: N802 - Daphne's name
+        """Autobahn's `sendClose` refuses codes below 3000, and with them 1012, "service restart"."""
+        self.sendCloseFrame(code=code or 1000, isReply=False)
+
+
 class _Server(daphne.server.Server):
+    def mend_sockets(self) -> None:
+        self.ws_factory.protocol = _Socket
+        # Close a socket that sends too much with 1009, instead of dropping its connection.
+        self.ws_factory.setProtocolOptions(failByDrop=False)
+
     def kill_all_applications(self) -> Any:
         """Cancel what is left after the drain; Daphne's own trips over a connection whose application has ended."""
         for details in self.connections.values():
@@ -129,8 +141,7 @@ def run_daphne(application: Any, wiring: Wiring, listener: socket.socket) -> Non
         websocket_max_frame_size=env.websocket_max_mb * _MB,
         server_name="",
         verbosity=0,
-        # Close a socket that sends too much with 1009, instead of dropping its connection.
-        ready_callable=lambda: server.ws_factory.setProtocolOptions(failByDrop=False),
+        ready_callable=lambda: server.mend_sockets(),
     )
     # The one place where Daphne chooses its factory.
     daphne.server.HTTPFactory = _bounded_factory(env)

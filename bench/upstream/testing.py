@@ -76,11 +76,11 @@ def start_upstream(models: Sequence[str] = ("mock",), *, port: int = 0) -> tuple
     return process, line.removeprefix("listening on ").strip()
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, and SIGKILL for a process that does not heed it."""
+def stop(process: subprocess.Popen[bytes], *, seconds: float = STOP_SECONDS) -> None:
+    """SIGTERM, and SIGKILL for a process that is still there after `seconds`."""
     process.terminate()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -1,6 +1,8 @@
 """One mock upstream and one service per server; every test here runs on both servers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
@@ -38,16 +40,26 @@ def upstream() -> Iterator[Upstream]:
         yield running
 
 
-@pytest.fixture(
-    scope="session",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("daphne", "uvicorn")],
-)
+@pytest.fixture(scope="session")
+def services(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Service]]:
+    """Each server's service, started when it is first asked for and kept: tests come in random order."""
+    with ExitStack() as running:
+
+        @cache
+        def start(server: str) -> Service:
+            folder = tmp_path_factory.mktemp(server)
+            return running.enter_context(
+                running_service(folder, server=server, upstream=upstream.url, models=MODELS)
+            )
+
+        yield start
+
+
+@pytest.fixture(params=["daphne", "uvicorn"])
 def server(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
-def service(server: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp(server)
-    with running_service(folder, server=server, upstream=upstream.url, models=MODELS) as running:
-        yield running
+@pytest.fixture
+def service(server: str, services: Callable[[str], Service]) -> Service:
+    return services(server)

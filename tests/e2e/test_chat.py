@@ -72,7 +72,7 @@ async def test_tokens_arrive_one_by_one(service: Service) -> None:
     answer = await service.chat(PACED)
     assert answer.text == "".join(f"w{n} " for n in range(30))
     # 30 tokens, each 20 ms after the last: were they held back, there would be one or two reads.
-    assert len(answer.times) >= 20
+    assert len(answer.times) >= 5
 
 
 async def test_emoji_survive_in_both_directions(service: Service, upstream: Upstream) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,7 +22,9 @@ async def _raw(service: Service, *pieces: bytes, then_close: bool = False) -> by
         if then_close:
             return b""
         async with asyncio.timeout(10):
-            return await reader.read(65536)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head.lower())
+            return head + await reader.readexactly(int(length.group(1)) if length else 0)
     finally:
         writer.close()
 
@@ -148,7 +151,7 @@ async def test_headers_without_end_are_refused(service: Service) -> None:
     flood = b"POST /chat HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 200_000
     try:
         answer = await _raw(service, flood, b"\r\n")
-    except ConnectionError:
+    except (ConnectionError, asyncio.IncompleteReadError):
         answer = b""
     assert b" 200 " not in answer[:64]
     assert (await service.chat(SHORT)).text == "w0 w1 w2 "

@@ -24,7 +24,7 @@ _DETAILS: dict[str | None, tuple[str, ...]] = {
     None: ("ended", "outcome_shown", "error_code", "user_id", "account_id", "model_id", "provider"),
     "Money and tokens": (
         *("cost", "price_version", "input_tokens", "cache_read_tokens", "cache_write_tokens"),
-        *("output_tokens", "reasoning_tokens", "estimated"),
+        *("output_tokens", "reasoning_tokens", "counted_by"),
     ),
     "Time": ("started", "first_token", "took"),
     "Whence": ("run_id", "request_id", "call_id", "api_key_id", "assistant", "purpose"),
@@ -100,6 +100,10 @@ class UsageRecordAdmin(admin.ModelAdmin[UsageRecord]):
     @admin.display(description="Cost")
     def cost(self, row: UsageRecord) -> SafeString:
         return cost_cell(row)
+
+    @admin.display(description="Tokens according to")
+    def counted_by(self, row: UsageRecord) -> str:
+        return "our own estimate" if row.estimated else "the vendor"
 
     @admin.display(description="Time to first token")
     def first_token(self, row: UsageRecord) -> str:

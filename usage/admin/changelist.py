@@ -17,6 +17,7 @@ class LedgerChangeList(ChangeList):
     """Reads one page and the totals; never counts, never sorts, never looks up what the address alone asks for."""
 
     selection: Selection
+    cursor: Cursor | None
     page: Page
     totals: Totals
     max_names = MAX_NAMES
@@ -31,7 +32,8 @@ class LedgerChangeList(ChangeList):
         return self.root_queryset  # narrowed in get_results, where the page is known
 
     def get_results(self, request: HttpRequest) -> None:
-        self.page = read_page(self.selection, Cursor.read(asked(request)), self.list_per_page)
+        self.cursor = Cursor.read(asked(request))
+        self.page = read_page(self.selection, self.cursor, self.list_per_page)
         self.totals = totals_of(self.selection)
         self.result_list = self.page.rows
         # Equal, and of this page: so Django's own templates claim nothing about the whole.

@@ -1,19 +1,21 @@
 """How a model call is shown: money, tokens, times and the outcome, each as one cell."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from usage.admin.selection import DAY
 from usage.models import UsageRecord
 
-_SHORT_RUN = 12
+_SHORT_RUN = 6
+_BREAKS = re.compile(r"(?<=[@_/])(?=.)")
 _NOTHING = "\u2013"
 
 
@@ -76,7 +78,9 @@ class Columns:
 
     def _link(self, text: str, **changed: str) -> SafeString:
         query = urlencode({**self._params, **changed})
-        return format_html('<a href="?{}" title="Only {}">{}</a>', query, text, text)
+        # Long names may break after these.
+        parts = format_html_join("", "{}<wbr>", ((part,) for part in _BREAKS.split(text)))
+        return format_html('<a href="?{}" title="Only {}">{}</a>', query, text, parts)
 
     @admin.display(description="Ended (UTC)")
     def ended(self, row: UsageRecord) -> SafeString:
@@ -121,11 +125,11 @@ class Columns:
     def cost(self, row: UsageRecord) -> SafeString:
         return cost_cell(row)
 
-    @admin.display(description="First token")
+    @admin.display(description="First")
     def first_token(self, row: UsageRecord) -> str:
         return duration(row.first_token_ms)
 
-    @admin.display(description="Duration")
+    @admin.display(description="Took")
     def duration(self, row: UsageRecord) -> str:
         return duration(row.duration_ms)
 
@@ -135,7 +139,8 @@ class Columns:
 
     @admin.display(description="Run")
     def run(self, row: UsageRecord) -> SafeString:
-        short = row.run_id if len(row.run_id) <= _SHORT_RUN else f"{row.run_id[:_SHORT_RUN]}…"
+        bare = row.run_id.removeprefix("run_")
+        short = bare if len(bare) <= _SHORT_RUN else f"{bare[:_SHORT_RUN]}…"
         return format_html(
             '<a href="?{}" title="{}">{}</a>', urlencode({"q": row.run_id}), f"All calls of {row.run_id}", short
         )

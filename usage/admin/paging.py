@@ -17,6 +17,8 @@ from usage.models import UsageDay, UsageRecord
 OLDER, NEWER = "before", "after"
 _Value = tuple[str, str]
 """A column and what it is to be."""
+# One value of these has few calls, so that their index is walked without asking which is best.
+_FEW = ("run_id", "user_id")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # Digits that fit a date before the year 10000 and a 64-bit key.
@@ -96,7 +98,7 @@ def _walks(selection: Selection, cursor: Cursor | None) -> list[QuerySet[UsageRe
     """The rows of each branch on the cursor's side, on the index that passes the fewest others."""
     branches, window = selection.branches(), Window.of(selection.days)
     calls: Mapping[_Value, int] = {}
-    if any(len(branch) > 1 and "run_id" not in branch for branch in branches):
+    if any(len(branch) > 1 and branch.keys().isdisjoint(_FEW) for branch in branches):
         plan = _plan(branches, selection, cursor)
         calls = plan.calls
         if plan.known:
@@ -110,10 +112,11 @@ def _walks(selection: Selection, cursor: Cursor | None) -> list[QuerySet[UsageRe
 
 
 def _least(branch: Mapping[str, str], calls: Mapping[_Value, int]) -> str | None:
-    """The column whose value has the fewest calls; a run has the fewest of all."""
-    return min(
-        branch, key=lambda column: -1 if column == "run_id" else calls.get((column, branch[column]), 0), default=None
-    )
+    """The column whose value has the fewest calls; a run has the fewest of all, and then a user."""
+    for column in _FEW:
+        if column in branch:
+            return column
+    return min(branch, key=lambda column: calls.get((column, branch[column]), 0), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,9 @@ function applyStatus(answer, status) {
   });
 }
 
-// What the status line shows: what goes on, and what should stay.
+// What the status line shows of an answer while it is being made.
 export function visibleStatuses(answer) {
-  return answer.statuses.filter((s) => s.label && (s.sticky || (s.inProgress && !answer.ended)));
+  return answer.ended ? [] : answer.statuses.filter((s) => s.label && (s.inProgress || s.sticky));
 }
 
 const ENDINGS = {
@@ -62,5 +62,5 @@ export function ending(answer) {
 }
 
 export function canAskAgain(answer) {
-  return Boolean(answer.error) || answer.ended === "abandoned";
+  return answer.error ? answer.error.code !== "too_large" : answer.ended === "abandoned";
 }

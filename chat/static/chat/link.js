@@ -64,6 +64,7 @@ export class Link {
 
   #down(code) {
     this.#socket = null;
+    if (this.#stopped) return;
     if (this.#openedAt && Date.now() - this.#openedAt > STEADY) this.#attempts = 0;
     this.#openedAt = 0;
     this.#attempts += 1;

@@ -10,7 +10,6 @@ const TOO_LARGE = 1009;
 const UNAUTHORIZED = 4401;
 const OWN_ERRORS = {
   too_large: "This conversation is too large to send. Start a new one, or ask about a smaller part.",
-  signed_out: "You are signed out. Sign in again; your conversation stays in this tab.",
   lost: "The connection broke and the rest of this answer is gone.",
 };
 
@@ -56,8 +55,9 @@ const HANDLERS = {
   "run.ended": ({ run, reason }) => run === pending?.run && finish(reason),
 
   error: ({ code, error, id, run }) => {
-    if (code === "unauthorized" || code === "forbidden") return signedOut();
-    if (!pending || (id !== pending.request && run !== pending.run)) return;
+    if (code === "unauthorized") return signedOut();
+    const isOurs = (id ?? run) === undefined || id === pending?.request || run === pending?.run;
+    if (!pending || !isOurs) return;
     if (code === "draining") return link.renew(); // nothing has begun: ask the next server
     fail(code, code === "not_found" && pending.run ? OWN_ERRORS.lost : error);
   },
@@ -71,16 +71,13 @@ function onDown(code, attempts) {
   else if (attempts > 3) connection.textContent = "The server cannot be reached. Trying again …";
 }
 
+// An answer that is not complete is taken up again when the person is back.
 function signedOut() {
   link.stop();
-  connection.replaceChildren(`${OWN_ERRORS.signed_out} `, signInLink());
-  if (pending) fail("unauthorized", "This was not sent: nobody is signed in.");
-}
-
-function signInLink() {
-  const anchor = element("a", "Sign in");
-  anchor.href = location.pathname;
-  return anchor;
+  const signIn = element("a", "Sign in");
+  signIn.href = location.pathname;
+  connection.replaceChildren("You are signed out. ", signIn, " to go on; your conversation stays in this tab.");
+  keep();
 }
 
 // What the person does.
@@ -88,6 +85,7 @@ function signInLink() {
 function begin(text) {
   pending = newAnswer();
   messages.push({ role: "user", content: text }, pending);
+  for (const again of conversation.querySelectorAll(".notice button")) again.remove();
   spoken.replaceChildren();
   paint();
   scroller.scrollTop = scroller.scrollHeight;
@@ -104,15 +102,15 @@ function ask() {
     pending.request = newId();
   }
   pending.asked = true;
-  const history = messages.slice(0, messages.indexOf(pending)).filter((message) => message.content.trim());
-  link.send({
-    type: "chat.start",
-    id: pending.request,
-    body: {
-      messages: history.map(({ role, content }) => ({ role, content })),
-      options: { requestId: pending.request },
-    },
-  });
+  const body = { messages: history(), options: { requestId: pending.request } };
+  link.send({ type: "chat.start", id: pending.request, body });
+}
+
+// What the model is told. A question that only met an error is left out, so that it cannot spoil those after it.
+function history() {
+  const earlier = messages.slice(0, messages.indexOf(pending));
+  const isSaid = ({ content }, i) => content.trim() && !(earlier[i + 1]?.error && !earlier[i + 1].content);
+  return earlier.filter(isSaid).map(({ role, content }) => ({ role, content }));
 }
 
 function askAgain(answer) {
@@ -129,12 +127,12 @@ function stopAnswer() {
 
 function finish(reason) {
   const answer = pending;
+  const hadFocus = document.activeElement === stop;
   pending = null;
   answer.ended = reason;
-  connection.textContent = "";
   paint();
   speak(answer, Infinity);
-  if (document.activeElement === document.body || document.activeElement === stop) question.focus();
+  if (hadFocus) question.focus();
   keep();
 }
 
@@ -177,6 +175,7 @@ function paint() {
   empty.hidden = messages.length > 0;
   fresh.hidden = messages.length === 0;
   stop.hidden = !pending;
+  if (pending && document.activeElement === send) stop.focus();
   send.hidden = Boolean(pending);
   paintStatuses(messages.at(-1));
   if (following) scroller.scrollTop = scroller.scrollHeight;
@@ -295,9 +294,14 @@ function fitQuestion() {
   send.disabled = !question.value.trim();
 }
 
+// Half an emoji is no valid JSON text.
+function wellFormed(text) {
+  return text.toWellFormed?.() ?? text;
+}
+
 composer.addEventListener("submit", (event) => {
   event.preventDefault();
-  const text = question.value.trim();
+  const text = wellFormed(question.value).trim();
   if (!text || pending) return;
   question.value = "";
   fitQuestion();

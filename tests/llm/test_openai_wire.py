@@ -1,0 +1,72 @@
+"""OpenAI's shapes, both ways: pure functions, so tested as such."""
+
+from typing import Any
+
+import pytest
+
+from core.errors import ModelBrokeOff, ModelBusy
+from llm.events import Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage, UsageReported
+from llm.messages import Message, ModelRequest
+from llm.model import ModelCard
+from llm.providers.openai import from_wire, to_wire, usage_from_wire
+
+CARD = ModelCard(id="m", name="M", provider="openai", context_window=1000, output_limit=300)
+ASK = (Message(role="system", text="Be brief."), Message(role="user", text="2+2?"))
+
+
+def test_request() -> None:
+    body = to_wire(CARD, ModelRequest(messages=ASK, max_output_tokens=50, temperature=0.0))
+    assert body == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.0,
+        "max_completion_tokens": 50,
+    }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "window", "limit", "asked"),
+    [(50, 1000, 300, 50), (10**9, 1000, 300, 300), (10**9, 100, None, 50), (None, 1000, None, None), (7, None, None, 7)],
+)
+def test_the_output_limit_is_clamped(wanted: int | None, window: int | None, limit: int | None, asked: int | None) -> None:
+    card = ModelCard(id="m", name="M", provider="compatible", context_window=window, output_limit=limit)
+    assert to_wire(card, ModelRequest(messages=ASK, max_output_tokens=wanted)).get("max_tokens") == asked
+
+
+def _chunk(delta: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, **more}]}
+
+
+def test_events() -> None:
+    assert from_wire(_chunk({"content": "hi"})) == [TextDelta("hi")]
+    assert from_wire(_chunk({"role": "assistant", "content": None})) == []
+    assert from_wire(_chunk({"reasoning_content": "hm"})) == [ReasoningDelta("hm")]
+    assert from_wire(_chunk({}, finish_reason="length")) == [Finished("length")]
+    assert from_wire(_chunk({}, finish_reason="a new one")) == [Finished("stop")]
+    call = {"index": 1, "id": "c", "function": {"name": "f", "arguments": "{"}}
+    assert from_wire(_chunk({"tool_calls": [call]})) == [ToolCallDelta(index=1, id="c", name="f", arguments="{")]
+    assert from_wire({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}) == [
+        UsageReported(Usage(input=3, output=2, raw={"prompt_tokens": 3, "completion_tokens": 2}))
+    ]
+
+
+def test_usage_classes_are_disjoint() -> None:
+    usage = usage_from_wire(
+        {
+            "prompt_tokens": 1000,
+            "completion_tokens": 70,
+            "prompt_tokens_details": {"cached_tokens": 400},
+            "completion_tokens_details": {"reasoning_tokens": 20},
+        }
+    )
+    assert (usage.input, usage.cache_read, usage.output, usage.reasoning) == (600, 400, 70, 20)
+
+
+def test_errors_inside_a_stream() -> None:
+    with pytest.raises(ModelBusy):
+        from_wire({"error": {"code": "rate_limit_exceeded", "message": "secret"}})
+    with pytest.raises(ModelBrokeOff) as broke:
+        from_wire({"error": {"message": "secret"}})
+    assert "secret" not in str(broke.value)
