@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import DatabaseError, connection
 
-from chat.consumer import HttpConsumer
+from chat.consumer import HttpConsumer, Rest
 from chat.service import ChatService
 from core.aio import run_blocking
 
@@ -30,7 +30,7 @@ class Health(HttpConsumer):
 
     methods = ("GET", "HEAD")
 
-    async def respond(self, body: bytes) -> None:
+    async def respond(self, body: bytes) -> Rest:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         await self.reply_json(
             200,
@@ -41,6 +41,7 @@ class Health(HttpConsumer):
                 "memory": {"rss": _resident_bytes() or peak, "peak": peak},
             },
         )
+        return None
 
 
 class Live(HttpConsumer):
@@ -48,8 +49,9 @@ class Live(HttpConsumer):
 
     methods = ("GET", "HEAD")
 
-    async def respond(self, body: bytes) -> None:
+    async def respond(self, body: bytes) -> Rest:
         await self.reply_json(200, {"status": "live"})
+        return None
 
 
 class Ready(HttpConsumer):
@@ -57,10 +59,11 @@ class Ready(HttpConsumer):
 
     methods = ("GET", "HEAD")
 
-    async def respond(self, body: bytes) -> None:
+    async def respond(self, body: bytes) -> Rest:
         error = await _why_not_ready(self.service)
         content: dict[str, Any] = {"status": "not_ready" if error else "ready", "timestamp": _now()}
         await self.reply_json(503 if error else 200, content | ({"error": error} if error else {}))
+        return None
 
 
 async def _why_not_ready(service: ChatService) -> str | None:

@@ -1,7 +1,6 @@
 """The default assistant: passes the conversation to the model."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 from assistants.turn import Turn
 from llm.events import Event
@@ -14,7 +13,5 @@ class DefaultAssistant:
     def accepts(self, turn: Turn) -> bool:
         return True
 
-    async def answer(self, turn: Turn) -> AsyncGenerator[Event, None]:
-        async with aclosing(turn.model.stream(turn.request())) as events:
-            async for event in events:
-                yield event
+    def answer(self, turn: Turn) -> AsyncGenerator[Event, None]:
+        return turn.model.stream(turn.request())

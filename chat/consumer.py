@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Headers = list[tuple[bytes, bytes]]
 Linger = Callable[[], Awaitable[None]]
+Rest = Callable[[], Awaitable[None]] | None
 
 LINGER_SECONDS = 2.0
 
@@ -43,8 +44,9 @@ class HttpConsumer(AsyncHttpConsumer):
         super().__init__()
         self.service = service
 
-    async def respond(self, body: bytes) -> None:
-        """Answer the request. An AmplifyError that is raised before the first byte becomes the answer."""
+    async def respond(self, body: bytes) -> Rest:
+        """Answer the request, or return what is left to do when the body may be forgotten: streams last, and a body
+        of 50 MB must not last with them. An AmplifyError that is raised before the first byte becomes the answer."""
         raise NotImplementedError
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Callable[[Any], Awaitable[None]]) -> None:
@@ -70,7 +72,9 @@ class HttpConsumer(AsyncHttpConsumer):
         elif method not in self.methods:
             raise MethodNotAllowed(f"{method} is not for this address. Use {' or '.join(self.methods)}.")
         else:
-            await self.respond(await self._body())
+            rest = await self.respond(await self._body())
+            if rest is not None:
+                await rest()
 
     async def _body(self) -> bytes:
         """The whole body. Raises PayloadTooLarge as soon as that is clear, RequestTimeout, ClientLeft."""
@@ -141,6 +145,10 @@ class HttpConsumer(AsyncHttpConsumer):
         self.begun = True
         common = [(b"x-request-id", self.request_id.encode()), *self._cors()]
         await self.send_headers(status=status, headers=[*headers, *common])
+
+    async def send_body(self, body: bytes, *, more_body: bool = False) -> None:
+        """A piece of the body; straight to the server, as this runs once a token."""
+        await self.base_send({"type": "http.response.body", "body": body, "more_body": more_body})
 
     def _cors(self) -> Headers:
         """Any origin may read if `*` is allowed (no cookie counts then); a listed one may, with credentials."""

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from accounts.principal import Principal
-from chat.consumer import Headers, HttpConsumer
+from chat.consumer import Headers, HttpConsumer, Rest
 from chat.runlog import Batch
 from chat.runs import Run
 from chat.schema import ChatRequest, parse_chat, parse_json
@@ -43,7 +43,7 @@ class _StreamConsumer(HttpConsumer):
         await self.begin(200, [*_STREAM_HEADERS, (b"x-run-id", run.id.encode())])
         encode = as_numbered_sse if numbered else as_sse
         with self.service.connections.holding(self):
-            async with _Listener(self), aclosing(run.read(after)) as batches:
+            async with _Listener(self), run.reading(after) as batches:
                 async for batch in batches:
                     await self.send_body(encode(batch), more_body=True)
             await self.send_body(b"")
@@ -82,30 +82,29 @@ class _Listener:
 class ChatConsumer(_StreamConsumer):
     """`POST /chat`: a question to stream the answer of, or the kill switch."""
 
-    async def respond(self, body: bytes) -> None:
+    async def respond(self, body: bytes) -> Rest:
         principal = await self.service.identify(self.headers)
         content = parse_json(body)
         if "killSwitch" in content:
             self.service.kill(principal, content["killSwitch"])
             await self.reply_json(200, {"status": "OK"})
-        elif isinstance(content.get("data"), dict):
-            await self._answer_whole(principal, parse_chat(content["data"]))
-        elif "messages" in content:
-            await self._answer_chat(principal, parse_chat(content))
-        else:
-            raise BadRequest("Invalid request body: send `messages` or `killSwitch`.")
+            return None
+        if isinstance(content.get("data"), dict):
+            return await self._begin(principal, parse_chat(content["data"]), stream=False)
+        if "messages" in content:
+            request = parse_chat(content)
+            return await self._begin(principal, request, stream=request.stream)
+        raise BadRequest("Invalid request body: send `messages` or `killSwitch`.")
 
-    async def _answer_chat(self, principal: Principal, request: ChatRequest) -> None:
-        if request.stream:
-            await self.follow(await self.service.start(principal, request))
-        else:
-            await self._answer_whole(principal, request)
+    async def _begin(self, principal: Principal, request: ChatRequest, *, stream: bool) -> Rest:
+        if stream:
+            return partial(self.follow, await self.service.start(principal, request))
+        return partial(self._answer_whole, await self.service.start(principal, request, encode=_only_text))
 
-    async def _answer_whole(self, principal: Principal, request: ChatRequest) -> None:
+    async def _answer_whole(self, run: Run) -> None:
         """One JSON object when the answer is complete, in the shape that the platform's API answers."""
-        run = await self.service.start(principal, request, encode=_only_text)
         texts: list[Frame] = []
-        async with _Listener(self) as listener, aclosing(run.read()) as batches:
+        async with _Listener(self) as listener, run.reading() as batches:
             async for batch in batches:
                 texts.extend(batch.frames)
         if listener.left:
@@ -149,20 +148,22 @@ class RunEventsConsumer(_StreamConsumer):
 
     methods = ("GET",)
 
-    async def respond(self, body: bytes) -> None:
+    async def respond(self, body: bytes) -> Rest:
         principal = await self.service.identify(self.headers)
         run = self.service.runs.find(self.scope["url_route"]["kwargs"]["run_id"], principal)
-        await self.follow(run, after=_last_event_id(self.headers.get("last-event-id", "")), numbered=True)
+        after = _last_event_id(self.headers.get("last-event-id", ""))
+        return partial(self.follow, run, after=after, numbered=True)
 
 
 class RunCancelConsumer(HttpConsumer):
     """`POST /runs/<id>/cancel`: stop it; one that has ended stays as it is."""
 
-    async def respond(self, body: bytes) -> None:
+    async def respond(self, body: bytes) -> Rest:
         principal = await self.service.identify(self.headers)
         run = self.service.runs.find(self.scope["url_route"]["kwargs"]["run_id"], principal)
         run.stop("killed")
         await self.reply_json(200, {"status": "OK", "run": run.id})
+        return None
 
 
 def _last_event_id(text: str) -> int:

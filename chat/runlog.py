@@ -49,54 +49,79 @@ class RunLog(Protocol):
 class MemoryRunLog:
     """A log in this process."""
 
-    __slots__ = ("_frames", "_waiting", "closed", "size")
+    __slots__ = ("_frames", "_readers", "closed", "size")
 
     def __init__(self) -> None:
         self._frames: list[Frame] = []
-        self._waiting: list[asyncio.Future[bool]] = []
+        self._readers: set[_Waiter] = set()
         self.closed = False
         self.size = 0
 
     def append(self, *frames: Frame) -> None:
         if self.closed:
             return
-        self._frames.extend(frames)
-        self.size += sum(map(len, frames))
-        self._wake()
+        for frame in frames:
+            self._frames.append(frame)
+            self.size += len(frame)
+        for reader in self._readers:
+            reader.wake()
 
     def close(self) -> None:
         self.closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            _resolve(future, True)
+        for reader in self._readers:
+            reader.wake()
 
     async def read(self, after: int, *, heartbeat: float) -> AsyncGenerator[Batch, None]:
         position = min(max(after, 0), len(self._frames))
-        while True:
-            if new := self._frames[position:]:
-                yield Batch(position + 1, new)
-                position += len(new)
-            elif self.closed:
-                return
-            elif not await self._changed(heartbeat):
-                yield Batch(position + 1, [])
-
-    async def _changed(self, within: float) -> bool:
-        """Wait for the next append or close; False if it did not come in time."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(future)
-        # A bare timer: asyncio.timeout costs three times as much, and this runs once a frame.
-        timer = loop.call_later(within, _resolve, future, False)
+        waiter = _Waiter(heartbeat)
+        self._readers.add(waiter)
         try:
-            return await future
+            while True:
+                if new := self._frames[position:]:
+                    yield Batch(position + 1, new)
+                    position += len(new)
+                elif self.closed:
+                    return
+                elif not await waiter.woken():
+                    yield Batch(position + 1, [])
         finally:
-            timer.cancel()
+            self._readers.discard(waiter)
+            waiter.close()
 
 
-def _resolve(future: asyncio.Future[bool], changed: bool) -> None:
-    if not future.done():
-        future.set_result(changed)
+class _Waiter:
+    """Wakes one reader: when there is something new, or after a silence.
+
+    One timer for the whole reading, moved on when it fires: a timer for each wait would cost as much as a frame.
+    """
+
+    __slots__ = ("_future", "_loop", "_quiet", "_since", "_timer")
+
+    def __init__(self, quiet: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._quiet = quiet
+        self._since = self._loop.time()
+        self._future: asyncio.Future[bool] | None = None
+        self._timer = self._loop.call_later(quiet, self._silent)
+
+    async def woken(self) -> bool:
+        """Wait for the next `wake`; False if the silence came first."""
+        self._since = self._loop.time()
+        self._future = self._loop.create_future()
+        return await self._future
+
+    def wake(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(True)
+
+    def _silent(self) -> None:
+        left = self._since + self._quiet - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._silent)
+            return
+        self._timer = self._loop.call_later(self._quiet, self._silent)
+        if self._future is not None and not self._future.done():
+            self._future.set_result(False)
+
+    def close(self) -> None:
+        self._timer.cancel()

@@ -1,8 +1,8 @@
 """Runs: one execution of a turn each, owned by the service and not by the connection that asked for it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,18 +85,13 @@ class Run:
             self._abandoning.cancel()
         self.log.close()
 
-    async def read(self, after: int = 0) -> AsyncGenerator[Batch, None]:
-        """Follow the log from after frame number `after`; counts as a reader for as long as it is consumed."""
-        with self._reading():
-            async with aclosing(self.log.read(after, heartbeat=self._limits.heartbeat)) as batches:
-                async for batch in batches:
-                    yield batch
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def reading(self, after: int = 0) -> AsyncIterator[AsyncGenerator[Batch, None]]:
+        """Follow the log from after frame number `after`; counts as a reader for as long as the block lasts."""
         self._readers += 1
         try:
-            yield
+            async with aclosing(self.log.read(after, heartbeat=self._limits.heartbeat)) as batches:
+                yield batches
         finally:
             self._readers -= 1
             self._abandon_later()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -176,7 +175,7 @@ class ChatSocket(AsyncWebsocketConsumer):
 
     async def _relay(self, run: Run, after: int) -> None:
         head = b'{"type":"event","run":"' + run.id.encode() + b'","seq":'
-        async with aclosing(run.read(after)) as batches:
+        async with run.reading(after) as batches:
             async for batch in batches:
                 for seq, frame in enumerate(batch.frames, batch.first):
                     await self.send(text_data=(head + b'%d,"event":%b}' % (seq, frame)).decode())

@@ -2,14 +2,21 @@
 
 import logging
 import sys
+from collections.abc import Callable
+from typing import Any
 
+import orjson
 import structlog
 
 
 def configure_logs(level: str = "INFO", *, json: bool | None = None) -> None:
     """Route structlog to stderr at `level` (a `logging` level name); JSON unless stderr is a terminal."""
     as_json = not sys.stderr.isatty() if json is None else json
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer()
+    factory: Callable[..., structlog.typing.WrappedLogger] = structlog.PrintLoggerFactory(sys.stderr)
+    if as_json:
+        renderer = structlog.processors.JSONRenderer(serializer=_json)
+        factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -19,6 +26,10 @@ def configure_logs(level: str = "INFO", *, json: bool | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=factory,
         cache_logger_on_first_use=True,
     )
+
+
+def _json(event: Any, **_: Any) -> bytes:
+    return orjson.dumps(event, default=str)

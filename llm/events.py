@@ -8,9 +8,9 @@ Assistants add Status, StateChanged and SourcesCited. Failed is how a run tells 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from uuid import uuid4
 
 from core.errors import AmplifyError
+from core.ids import new_uuid
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -45,7 +45,7 @@ class Status:
 
     message: str = ""
     summary: str = ""
-    id: str = field(default_factory=lambda: str(uuid4()))
+    id: str = field(default_factory=lambda: str(new_uuid()))
     in_progress: bool = False
     extras: Mapping[str, Any] = field(default_factory=dict)
     """`icon`, `sticky`, `animated`, … in the order they are sent."""

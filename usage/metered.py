@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from accounts.principal import Principal
 from core.errors import AmplifyError
+from core.ids import new_uuid
 from llm.events import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage, UsageReported
 from llm.messages import ModelRequest
 from llm.model import Model, WrappedModel
@@ -109,6 +110,7 @@ class Metered(WrappedModel):
         now = datetime.now(UTC)
         await meter.ledger.record(
             UsageRecord(
+                call_id=new_uuid(),
                 run_id=meter.run_id,
                 request_id=meter.request_id,
                 user_id=meter.principal.user_id,

@@ -5,6 +5,7 @@ the server stops. A second signal stops it at once; the books are settled even t
 """
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -60,6 +61,16 @@ def say(line: str) -> None:
     """To the person at the terminal."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def settle_memory() -> None:
+    """Take what was loaded at the start out of the garbage collector's sight, and let it look less often.
+
+    A service that streams makes little cyclic garbage; with the defaults a tenth of its time went into looking.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 class Lifecycle:

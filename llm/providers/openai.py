@@ -7,7 +7,6 @@ https://platform.openai.com/docs/api-reference/chat
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import aclosing
 from io import BytesIO
 from typing import Any
 
@@ -136,14 +135,22 @@ class OpenAIChat:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Event, None]:
         endpoint = random.choice(self._endpoints)  # noqa: S311 - spreads load, guards nothing
         response = await self._call(endpoint, to_wire(self.card, request))
+        decoder = SseDecoder()
+        finished: Finished | None = None
         # Left early, the response is closed and not drained: the vendor stops generating at once.
         try:
-            await self._check(response)
-            async with aclosing(_events(response)) as events:
-                async for event in events:
-                    yield event
+            self._check(response)
+            while chunk := await _read(response, complete=finished is not None):
+                for event in _decoded(decoder.feed(chunk)):
+                    if isinstance(event, Finished):
+                        finished = event  # comes last here, after the usage that vendors send behind it
+                    else:
+                        yield event
         finally:
             response.close()
+        if finished is None:
+            raise ModelBrokeOff
+        yield finished
 
     async def _call(self, endpoint: Endpoint, body: dict[str, Any]) -> aiohttp.ClientResponse:
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream", **endpoint.headers}
@@ -158,7 +165,7 @@ class OpenAIChat:
             log.warning("model_unreachable", model=self.card.id, reason=type(error).__name__)
             raise ModelUnreachable from error
 
-    async def _check(self, response: aiohttp.ClientResponse) -> None:
+    def _check(self, response: aiohttp.ClientResponse) -> None:
         if response.status != 200:  # noqa: PLR2004
             # The body stays unread: vendors echo keys and prompts in it.
             log.warning("model_answered_error", model=self.card.id, status=response.status)
@@ -174,25 +181,12 @@ def _payload(body: dict[str, Any]) -> bytes | BytesIO:
     return encoded if len(encoded) < LARGE_BODY_BYTES else BytesIO(encoded)
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[Event, None]:
-    """Decode the stream. Finished comes last, after the usage that vendors send behind it."""
-    decoder = SseDecoder()
-    finished: Finished | None = None
-    while chunk := await _read(response, complete=finished is not None):
-        for event in _decoded(decoder.feed(chunk)):
-            if isinstance(event, Finished):
-                finished = event
-            else:
-                yield event
-    if finished is None:
-        raise ModelBrokeOff
-    yield finished
-
-
 async def _read(response: aiohttp.ClientResponse, *, complete: bool) -> bytes:
     """The bytes that came next, b"" at the end. Once the answer is complete, its tail is waited for only briefly."""
     try:
-        async with asyncio.timeout(TAIL_SECONDS if complete else None):
+        if not complete:
+            return await response.content.readany()
+        async with asyncio.timeout(TAIL_SECONDS):
             return await response.content.readany()
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         if complete:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from amplify_chat.serving.lifecycle import AddressInUse, listening_socket, say, start_embedded
+from amplify_chat.serving.lifecycle import AddressInUse, listening_socket, say, settle_memory, start_embedded
 
 
 class Command(BaseCommand):
@@ -26,6 +26,7 @@ class Command(BaseCommand):
         start_embedded(wiring)
         host, port = listener.getsockname()[:2]
         say(f"Amplify Chat is ready on http://{host}:{port} ({options['server']}). Ctrl-C stops it.")
+        settle_memory()
         run(application, wiring, listener)
 
 

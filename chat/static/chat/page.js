@@ -21,13 +21,13 @@ const user = document.body.dataset.user;
 
 let messages = restored();
 let pending = null; // the answer that is not complete yet
+let signedIn = false; // on the socket that is open now
 const views = new Map(); // message -> its elements
 
 const link = new Link(new URL("ws/chat", location.href.replace(/^http/, "ws").replace(/[?#].*/, "")), {
   onOpen: () => {
     connection.textContent = "";
-    if (pending?.run) link.send({ type: "run.resume", run: pending.run, after: pending.seq });
-    else if (pending) ask();
+    link.send({ type: "ping" });
   },
   onMessage: (message) => HANDLERS[message.type]?.(message),
   onDown,
@@ -38,7 +38,15 @@ const link = new Link(new URL("ws/chat", location.href.replace(/^http/, "ws").re
 
 const HANDLERS = {
   // Somebody else has signed in meanwhile, in another tab: this page is not theirs.
-  "auth.ok": (message) => message.user === user || location.reload(),
+  "auth.ok": (message) => {
+    if (message.user !== user) return location.reload();
+    signedIn = true;
+    if (pending?.run) link.send({ type: "run.resume", run: pending.run, after: pending.seq });
+    else if (pending) ask();
+  },
+
+  // The answer to the ping at the start; `auth.ok` goes before it, if it comes.
+  pong: () => signedIn || signedOut(),
 
   "run.started": ({ id, run }) => {
     if (id !== pending?.request) return link.send({ type: "run.cancel", run }); // stopped before it began
@@ -56,14 +64,15 @@ const HANDLERS = {
 
   error: ({ code, error, id, run }) => {
     if (code === "unauthorized") return signedOut();
-    const isOurs = (id ?? run) === undefined || id === pending?.request || run === pending?.run;
-    if (!pending || !isOurs) return;
+    const about = id ?? run ?? pending?.request;
+    if (!pending || (about !== pending.request && about !== pending.run)) return;
     if (code === "draining") return link.renew(); // nothing has begun: ask the next server
     fail(code, code === "not_found" && pending.run ? OWN_ERRORS.lost : error);
   },
 };
 
 function onDown(code, attempts) {
+  signedIn = false;
   if (code === UNAUTHORIZED) return signedOut();
   if (code === TOO_LARGE && pending) return fail("too_large", OWN_ERRORS.too_large);
   // The first attempts are quick: only what lasts is worth a word.
@@ -90,7 +99,7 @@ function begin(text) {
   paint();
   scroller.scrollTop = scroller.scrollHeight;
   keep();
-  if (link.isOpen) ask();
+  if (signedIn) ask();
   else link.wake();
 }
 
@@ -270,10 +279,18 @@ function keepSoon() {
 function keep() {
   clearTimeout(keeping);
   keeping = 0;
+  keepUpTo(Infinity) || keepUpTo(20_000);
+}
+
+// False if there is no room, or none at all: then the page works on, it only forgets at a reload.
+function keepUpTo(length) {
+  const cut = (message) => ({ ...message, content: `${message.content.slice(0, length)} …` });
+  const kept = messages.map((message) => (message.content.length > length ? cut(message) : message));
   try {
-    sessionStorage.setItem(KEPT, JSON.stringify({ user, messages }));
+    sessionStorage.setItem(KEPT, JSON.stringify({ user, messages: kept }));
+    return true;
   } catch {
-    // Full or forbidden: the page works on, it only forgets at a reload.
+    return false;
   }
 }
 
