@@ -126,7 +126,10 @@ class Authenticator:
         if session_key is None:
             return None
         store = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-        user = await get_user({"session": store})
+        try:
+            user = await get_user({"session": store})
+        except DatabaseError as error:
+            raise Unavailable("Who you are cannot be checked at the moment. Please try again.") from error
         return None if isinstance(user, AnonymousUser) else Principal(user_id=user.username)
 
 

@@ -1,14 +1,20 @@
 """Django's own routes: the admin and the chat page. The hot routes stand above them, in `amplify_chat.asgi`."""
 
 from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpRequest, JsonResponse
+from django.templatetags.static import static
 from django.urls import path
+from django.views.generic import RedirectView
 
 from chat.page import chat_page
 
 urlpatterns = [
     path("", chat_page, name="chat"),
+    path("login/", LoginView.as_view(template_name="chat/login.html"), name="login"),
+    path("logout/", LogoutView.as_view(next_page="login"), name="logout"),
     path("admin/", admin.site.urls),
+    path("favicon.ico", RedirectView.as_view(url=static("chat/icon.svg"))),
 ]
 
 

@@ -73,6 +73,7 @@ class Wiring:
             run_id=run.id,
             request_id=run.request_id,
             why_stopped=lambda: Outcome(run.stop_reason or "failed"),
+            spent=run.spend,
         )
         return Metered(model, meter)
 

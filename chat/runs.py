@@ -10,7 +10,7 @@ from accounts.principal import Principal
 from chat.runlog import Batch, MemoryRunLog, RunLog
 from core.errors import AmplifyError
 from core.ids import new_run_id
-from llm.events import Event, Finished, FinishReason, Usage, UsageReported
+from llm.events import Event, Finished, FinishReason, Usage
 
 Reason = Literal["finished", "failed", "killed", "abandoned", "timed_out", "shut_down"]
 Answer = Callable[["Run"], AsyncGenerator[Event, None]]
@@ -65,13 +65,12 @@ class Run:
 
     def observe(self, event: Event) -> None:
         """Remember what is asked for at the end."""
-        match event:
-            case UsageReported(usage):
-                self.usage = usage
-            case Finished(reason):
-                self.finish_reason = reason
-            case _:
-                pass
+        if isinstance(event, Finished):
+            self.finish_reason = event.reason
+
+    def spend(self, usage: Usage) -> None:
+        """Add what one of its model calls used; also calls that were stopped, which report no usage of their own."""
+        self.usage += usage
 
     def stop(self, reason: Reason) -> None:
         """End it: its readers hear nothing more, the vendor's stream is closed, what was used is booked."""

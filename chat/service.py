@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from accounts.authentication import Authenticator, same_origin
@@ -76,17 +77,17 @@ class ChatService:
             raise Draining
         model = await self.catalogue.find(request.model_id)
 
+        turn_for = partial(
+            Turn,
+            principal=principal,
+            messages=request.conversation(),
+            max_output_tokens=request.max_tokens,
+            temperature=request.temperature,
+            options=request.options.model_extra or {},
+        )
+
         def answer(run: Run) -> AsyncGenerator[Event, None]:
-            return self.assistants.answer(
-                Turn(
-                    principal=principal,
-                    model=self.metered_for(model, principal, run),
-                    messages=request.conversation(),
-                    max_output_tokens=request.max_tokens,
-                    temperature=request.temperature,
-                    options=request.options.model_extra or {},
-                )
-            )
+            return self.assistants.answer(turn_for(model=self.metered_for(model, principal, run)))
 
         return self.runs.start(
             principal=principal,

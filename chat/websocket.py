@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -30,6 +31,8 @@ CLOSE_RESTARTING = 1012  # "service restart", https://www.iana.org/assignments/w
 CLOSE_UNAUTHORIZED = 4401  # private range, after HTTP's 401
 
 Message = dict[str, Any]
+Identity = Callable[[], Awaitable[Principal]]
+"""Says who is at the other end; asked again before each run."""
 
 
 class TooManyRuns(BadRequest):
@@ -43,6 +46,7 @@ class ChatSocket(AsyncWebsocketConsumer):
         super().__init__()
         self.service = service
         self._principal: Principal | None = None
+        self._identity: Identity | None = None
         self._following: dict[str, asyncio.Task[None]] = {}
         self._tasks = TaskSet()
         self._closing = False
@@ -75,16 +79,19 @@ class ChatSocket(AsyncWebsocketConsumer):
     async def _identify(self, headers: Mapping[str, str], offered: list[str]) -> None:
         """By header, by subprotocol `bearer.<key>` (browsers cannot set headers), by our page's session; else later."""
         token = next((p.removeprefix(_BEARER_SUBPROTOCOL) for p in offered if p.startswith(_BEARER_SUBPROTOCOL)), None)
-        if "authorization" in headers or (token is None and "cookie" in headers):
+        if token is not None and "authorization" not in headers:
+            await self._sign_in_by(partial(self.service.authenticator.by_token, token))
+        elif "authorization" in headers or "cookie" in headers:
             try:
-                self._principal = await self.service.identify(headers)
+                await self._sign_in_by(partial(self.service.identify, headers))
             except Unauthorized:
                 if "authorization" in headers:
                     raise
-        elif token is not None:
-            self._principal = await self.service.authenticator.by_token(token)
-        if self._principal is not None:
-            await self._say({"type": "auth.ok", "user": self._principal.user_id})
+
+    async def _sign_in_by(self, identity: Identity) -> None:
+        self._principal = await identity()
+        self._identity = identity
+        await self._say({"type": "auth.ok", "user": self._principal.user_id})
 
     async def _close_unless_signed_in(self) -> None:
         await asyncio.sleep(self.service.limits.sign_in_seconds)
@@ -124,43 +131,48 @@ class ChatSocket(AsyncWebsocketConsumer):
             await self.close(CLOSE_UNAUTHORIZED)
 
     async def _sign_in(self, message: Message) -> None:
-        token = _text(message, "token")
-        self._principal = await self.service.authenticator.by_token(token)
-        await self._say({"type": "auth.ok", "user": self._principal.user_id})
+        await self._sign_in_by(partial(self.service.authenticator.by_token, _text(message, "token")))
 
     async def _start(self, message: Message) -> None:
-        principal = self._signed_in()
+        principal = await self._still_signed_in()
         own_id, body = _text(message, "id"), message.get("body")
         if not isinstance(body, dict):
             raise BadRequest("`body` should be an object: the same body as POST /chat takes.")
         if "killSwitch" in body:
             self.service.kill(principal, body["killSwitch"])
             return await self._say({"type": "kill.ok", "id": own_id})
-        if len(self._following) >= MAX_RUNS:
-            raise TooManyRuns(f"This socket follows {MAX_RUNS} runs already. Wait for one to end or open another.")
+        self._check_room()
         run = await self.service.start(principal, parse_chat(body))
         await self._say({"type": "run.started", "id": own_id, "run": run.id})
         return self._follow(run, after=0)
 
     async def _cancel(self, message: Message) -> None:
-        self.service.runs.find(_text(message, "run"), self._signed_in()).stop("killed")
+        self.service.runs.find(_text(message, "run"), await self._still_signed_in()).stop("killed")
 
     async def _resume(self, message: Message) -> None:
-        run = self.service.runs.find(_text(message, "run"), self._signed_in())
+        run = self.service.runs.find(_text(message, "run"), await self._still_signed_in())
         after = message.get("after", 0)
         if type(after) is not int or after < 0:
             raise BadRequest("`after` should be the `seq` of the last event you have, or 0.")
         if earlier := self._following.pop(run.id, None):
             earlier.cancel()
+        self._check_room()
         self._follow(run, after=after)
 
     async def _ping(self, message: Message) -> None:
         await self._say({"type": "pong"})
 
-    def _signed_in(self) -> Principal:
-        if self._principal is None:
+    async def _still_signed_in(self) -> Principal:
+        """Who it is, asked again each time: a socket must not outlive the key or session that opened it."""
+        if self._identity is None:
             raise _NotSignedIn('Not signed in. Send {"type":"auth","token":"<your key>"} first.')
+        self._principal = None
+        self._principal = await self._identity()
         return self._principal
+
+    def _check_room(self) -> None:
+        if len(self._following) >= MAX_RUNS:
+            raise TooManyRuns(f"This socket follows {MAX_RUNS} runs already. Wait for one to end or open another.")
 
     def _follow(self, run: Run, *, after: int) -> None:
         task = self._tasks.spawn(self._relay(run, after), name=f"socket-{run.id}")

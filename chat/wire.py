@@ -85,7 +85,8 @@ _REASONING = {
 
 
 def _meta(kind: str, value: Any) -> Frame:
-    return orjson.dumps({"s": "meta", kind: value})
+    # Joined, not dumped as a whole: what orjson returns keeps its working buffer of several kB, and logs keep frames.
+    return b'{"s":"meta","%b":%b}' % (kind.encode(), orjson.dumps(value))
 
 
 def _status(status: Status) -> dict[str, Any]:

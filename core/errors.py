@@ -34,7 +34,7 @@ class AmplifyError(Exception):
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
     headers: ClassVar[Mapping[str, str]] = {}
-    default: ClassVar[str] = "Something went wrong on our side. Please try again; if it stays, name the request id."
+    default: ClassVar[str] = "Something went wrong on our side. Please try again; if it stays, tell your administrator."
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message or self.default)

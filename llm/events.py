@@ -83,6 +83,17 @@ class Usage:
     raw: Mapping[str, Any] = field(default_factory=dict)
     """The vendor's own words."""
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """The tokens of both, without the vendors' words."""
+        return Usage(
+            input=self.input + other.input,
+            cache_read=self.cache_read + other.cache_read,
+            cache_write=self.cache_write + other.cache_write,
+            output=self.output + other.output,
+            reasoning=self.reasoning + other.reasoning,
+            estimated=self.estimated or other.estimated,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class UsageReported:

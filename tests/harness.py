@@ -86,6 +86,11 @@ class Service:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
+    def threads(self) -> int | None:
+        """How many the process has, where the system says."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        return len(list(tasks.iterdir())) if tasks.exists() else None
+
     def create_key(self, user: str, *options: str) -> str:
         return manage(self.env, "create_api_key", "--user", user, *options).strip()
 

@@ -28,6 +28,8 @@ class Meter:
     request_id: str
     why_stopped: Callable[[], Outcome]
     """Asked when a call is left early: only the run knows whether it was killed, abandoned or out of time."""
+    spent: Callable[[Usage], None]
+    """Told what each call used, as it is booked."""
     assistant: str = ""
     purpose: str = "answer"
 
@@ -105,6 +107,7 @@ class Metered(WrappedModel):
 
     async def _book(self, call: _Call, usage: Usage, outcome: Outcome, error_code: str) -> None:
         meter, card = self._meter, self.card
+        meter.spent(usage)
         cost = cost_of(card, usage)
         duration = time.monotonic() - call.started
         now = datetime.now(UTC)

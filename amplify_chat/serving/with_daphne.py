@@ -142,6 +142,9 @@ class _EagerTransport(tcp.Server):
 
 
 class _Server(daphne.server.Server):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, ready_callable=self.mend_sockets, **options)
+
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
         port.transport = _EagerTransport
@@ -171,7 +174,6 @@ def run_daphne(application: Any, wiring: Wiring, listener: socket.socket) -> Non
         websocket_max_frame_size=env.websocket_max_mb * _MB,
         server_name="",
         verbosity=0,
-        ready_callable=lambda: server.mend_sockets(),
     )
     # The one place where Daphne chooses its factory.
     daphne.server.HTTPFactory = _bounded_factory(env)

@@ -50,7 +50,7 @@ def page_of(username: str = "alice", *, is_staff: bool = False) -> Page:
 
 def test_who_is_not_signed_in_is_sent_to_the_login() -> None:
     response = Client().get("/")
-    assert (response.status_code, response["Location"]) == (302, "/admin/login/?next=/")
+    assert (response.status_code, response["Location"]) == (302, "/login/?next=/")
 
 
 def test_its_files_exist() -> None:
@@ -107,7 +107,7 @@ def test_what_a_keyboard_and_a_screen_reader_need() -> None:
 def test_signing_out_is_a_post_with_a_token() -> None:
     page = page_of()
     form = page.element("form", id="sign-out")
-    assert (form["method"], form["action"]) == ("post", "/admin/logout/")
+    assert (form["method"], form["action"]) == ("post", "/logout/")
     assert page.element("input", name="csrfmiddlewaretoken")["value"]
 
 

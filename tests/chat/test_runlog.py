@@ -1,4 +1,4 @@
-"""The run log: readers that come early, late, slow and never. The contract that a log across processes must pass too."""
+"""The run log: readers that come early, late and never. A log across processes must pass this contract too."""
 
 import asyncio
 from collections.abc import Callable

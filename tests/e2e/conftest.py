@@ -48,9 +48,7 @@ def services(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> It
         @cache
         def start(server: str) -> Service:
             folder = tmp_path_factory.mktemp(server)
-            return running.enter_context(
-                running_service(folder, server=server, upstream=upstream.url, models=MODELS)
-            )
+            return running.enter_context(running_service(folder, server=server, upstream=upstream.url, models=MODELS))
 
         yield start
 

@@ -41,7 +41,7 @@ async def test_the_wire_is_seeds_byte_for_byte(service: Service) -> None:
     answer = await service.chat(SHORT)
     assert answer.status == 200
     assert _normalised(answer.raw) == _ROUTING + (
-        'data: {"d":"w0 ","s":0}\n\ndata: {"d":"w1 ","s":0}\n\ndata: {"d":"w2 ","s":0}\n\ndata: {"s":0,"type":"end"}\n\n'
+        'data: {"d":"w0 ","s":0}\n\ndata: {"d":"w1 ","s":0}\n\ndata: {"d":"w2 ","s":0}\n\ndata: {"s":0,"type":"end"}\n\n'  # noqa: E501
     )
 
 

@@ -45,7 +45,8 @@ async def test_several_people_at_once(service: Service) -> None:
 
 
 async def test_it_stops_with_the_service(service: Service, tmp_path: Path) -> None:
-    with running_service(tmp_path, EMBEDDED_MODEL="on", RUN_DEADLINE_SECONDS="60") as other:
+    more = {"RUN_DEADLINE_SECONDS": "60", "UPSTREAM_GAP_SECONDS": "60", "UPSTREAM_FIRST_BYTE_SECONDS": "60"}
+    with running_service(tmp_path, EMBEDDED_MODEL="on", **more) as other:
         assert (await other.chat("smollm2-135m-instruct", "Hi.")).error is None
         assert await asyncio.to_thread(other.stop) == 0
 

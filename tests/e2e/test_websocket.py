@@ -52,7 +52,9 @@ class Socket:
 @asynccontextmanager
 async def opened(service: Service, *, signed_in: bool = True, **options: Any) -> AsyncIterator[Socket]:
     headers = service.headers() if signed_in else {}
-    async with connect(service.ws_url, additional_headers=headers | options.pop("headers", {}), **options) as connection:
+    async with connect(
+        service.ws_url, additional_headers=headers | options.pop("headers", {}), **options
+    ) as connection:
         socket = Socket(connection)
         if signed_in:
             assert await socket.hear() == {"type": "auth.ok", "user": "alice"}
@@ -219,7 +221,9 @@ async def test_a_frame_over_the_limit_closes_with_1009(service: Service) -> None
 async def test_the_kill_switch_over_a_socket(service: Service) -> None:
     async with opened(service) as socket:
         run = await socket.start(LONG, requestId="ws-k")
-        await socket.say({"type": "chat.start", "id": "kill", "body": {"killSwitch": {"requestId": "ws-k", "value": True}}})
+        await socket.say(
+            {"type": "chat.start", "id": "kill", "body": {"killSwitch": {"requestId": "ws-k", "value": True}}}
+        )
         assert await socket.hear("kill.ok") == {"type": "kill.ok", "id": "kill"}
         assert (await socket.until_ended(run))[1]["reason"] == "killed"
 

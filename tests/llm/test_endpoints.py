@@ -21,7 +21,11 @@ def _file(folder: Path, content: Any) -> Path:
 def test_pools(tmp_path: Path) -> None:
     content = {
         "models": [
-            {"gpt-4o": {"endpoints": [{"url": AZURE, "key": "a"}, {"url": "https://b/v1/chat/completions", "key": "b"}]}},
+            {
+                "gpt-4o": {
+                    "endpoints": [{"url": AZURE, "key": "a"}, {"url": "https://b/v1/chat/completions", "key": "b"}]
+                }
+            },
             {"gpt-4o": {"endpoints": [{"url": "https://later", "key": "c"}]}},
         ]
     }

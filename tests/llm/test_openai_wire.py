@@ -28,9 +28,17 @@ def test_request() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "window", "limit", "asked"),
-    [(50, 1000, 300, 50), (10**9, 1000, 300, 300), (10**9, 100, None, 50), (None, 1000, None, None), (7, None, None, 7)],
+    [
+        (50, 1000, 300, 50),
+        (10**9, 1000, 300, 300),
+        (10**9, 100, None, 50),
+        (None, 1000, None, None),
+        (7, None, None, 7),
+    ],
 )
-def test_the_output_limit_is_clamped(wanted: int | None, window: int | None, limit: int | None, asked: int | None) -> None:
+def test_the_output_limit_is_clamped(
+    wanted: int | None, window: int | None, limit: int | None, asked: int | None
+) -> None:
     card = ModelCard(id="m", name="M", provider="compatible", context_window=window, output_limit=limit)
     assert to_wire(card, ModelRequest(messages=ASK, max_output_tokens=wanted)).get("max_tokens") == asked
 

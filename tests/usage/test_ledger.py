@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 from django.db.models import Sum
+from structlog.testing import CapturingLogger
 
 from usage import ledger as ledger_module
 from usage.ledger import Ledger, write
@@ -89,10 +90,12 @@ async def test_a_caller_that_is_cancelled_leaves_its_row(monkeypatch: pytest.Mon
     assert written.batches == [1]
 
 
-async def test_a_long_absence_leaves_the_row_in_the_log(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_long_absence_leaves_the_row_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = CapturingLogger()
+    monkeypatch.setattr(ledger_module, "log", log)
     monkeypatch.setattr(ledger_module, "write", _Written(failures=99))
     monkeypatch.setattr(ledger_module, "RETRY_AFTER", (0.0, 0.0))
     await Ledger().record(_record(run_id="run_lost"))
-    assert "ledger_row_lost" in (seen := capfd.readouterr().err) and "run_lost" in seen
+    lost = log.calls[-1]
+    assert lost.args == ("ledger_row_lost",)
+    assert (lost.kwargs["run_id"], lost.kwargs["micro_dollars"]) == ("run_lost", "7")
