@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from core.errors import ConfigurationError
+
 T = TypeVar("T")
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
-class EnvError(ValueError):
+class EnvError(ConfigurationError):
     """A variable has a value that cannot be; the message names it and says what is expected."""
 
 
@@ -61,6 +63,12 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _database_url(text: str) -> str:
+    if not text.startswith(("sqlite:///", "postgres://", "postgresql://")):
+        raise ValueError
+    return text
+
+
 def _var(name: str, default: Any, parse: Callable[[str], Any], expected: str, *, secret: bool = False) -> Any:
     """A field that is read from the variable `name`."""
     described = {"name": name, "parse": parse, "expected": expected}
@@ -74,7 +82,7 @@ class Env:
     database_url: str = _var(
         "DATABASE_URL",
         f"sqlite:///{BASE_DIR}/var/amplify.sqlite3",
-        str,
+        _database_url,
         "sqlite:///<path> or postgres://user:password@host/database",
         secret=True,
     )

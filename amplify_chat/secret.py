@@ -3,11 +3,11 @@
 import secrets
 from pathlib import Path
 
-from django.core.exceptions import ImproperlyConfigured
+from core.errors import ConfigurationError
 
 
 def secret_key(given: str, keep_in: Path) -> str:
-    """`given`, else the kept one, else a new one that is kept. Raises ImproperlyConfigured if it cannot be kept."""
+    """`given`, else the kept one, else a new one that is kept. Raises ConfigurationError if it cannot be kept."""
     if given:
         return given
     try:
@@ -23,5 +23,5 @@ def _make(keep_in: Path) -> str:
         keep_in.touch(mode=0o600, exist_ok=True)
         keep_in.write_text(key)
     except OSError as error:
-        raise ImproperlyConfigured(f"Set SECRET_KEY: a random one cannot be kept in {keep_in.parent}.") from error
+        raise ConfigurationError(f"Set SECRET_KEY: a random one cannot be kept in {keep_in.parent}.") from error
     return key

@@ -27,6 +27,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
+class ConfigurationError(ValueError):
+    """The service cannot start as it is set up; the message names the variable or file and says what is expected.
+
+    Stands outside the tree: nobody but who starts the service meets it, as one line on the terminal (`manage.py`).
+    """
+
+
 class AmplifyError(Exception):
     """The root: something went wrong that nobody foresaw."""
 

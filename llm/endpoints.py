@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.errors import ConfigurationError
+
 OPENAI_URL = "https://api.openai.com/v1"
 
 
-class EndpointsError(ValueError):
+class EndpointsError(ConfigurationError):
     """The endpoints file is not of the format; the message says where and what to write."""
 
 

@@ -1,21 +1,36 @@
 """Starting and stopping: drains, refuses, says what is wrong; on both servers."""
 
 import asyncio
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin
 
 from bench.upstream.testing import Upstream
 from tests.e2e.conftest import LONG, PACED, SHORT
 from tests.e2e.test_runs import ROUTING_EVENTS
-from tests.harness import ROOT, environment, events_of, question, read_events, running_service, texts, wait_until
+from tests.harness import (
+    ROOT,
+    Service,
+    environment,
+    events_of,
+    manage,
+    question,
+    read_events,
+    running_service,
+    texts,
+    wait_until,
+)
 
 MODELS = [SHORT, PACED, LONG]
 
@@ -117,7 +132,9 @@ def test_a_taken_port_is_said(tmp_path: Path) -> None:
 def test_a_wrong_variable_is_named(tmp_path: Path, name: str, value: str) -> None:
     done = _serve(tmp_path, **{name: value})
     assert done.returncode != 0
-    assert f"{name} should be" in done.stderr and value not in done.stderr.splitlines()[-1].replace(name, "")
+    # One line, which names the variable and does not repeat its value: that may be a secret in the wrong place.
+    assert done.stderr.startswith(f"Cannot start: {name} should be")
+    assert "Traceback" not in done.stderr and value not in done.stderr.replace(name, "")
 
 
 def test_runserver_is_daphne() -> None:
@@ -125,3 +142,85 @@ def test_runserver_is_daphne() -> None:
     env = os.environ | {"SECRET_KEY": "x"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30, check=False)
     assert "ASGI" in done.stdout
+
+
+async def test_origins_that_are_listed_and_that_are_not(server: str, upstream: Upstream, tmp_path: Path) -> None:
+    ours, other = "https://chat.example.edu", "https://evil.example"
+    with running_service(
+        tmp_path, server=server, upstream=upstream.url, models=MODELS, ALLOWED_ORIGINS=ours
+    ) as service:
+        allowed = await service.chat(SHORT, headers={"Origin": ours})
+        assert allowed.headers["Access-Control-Allow-Origin"] == ours
+        assert allowed.headers["Access-Control-Allow-Credentials"] == "true"
+        assert "Access-Control-Allow-Origin" not in (await service.chat(SHORT, headers={"Origin": other})).headers
+        async with connect(service.ws_url, additional_headers=service.headers(), origin=Origin(ours)):
+            pass
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(service.ws_url, additional_headers=service.headers(), origin=Origin(other)):
+                pass
+        assert refused.value.response.status_code == 403
+
+
+async def test_a_session_counts_only_for_our_own_pages(server: str, upstream: Upstream, tmp_path: Path) -> None:
+    with running_service(tmp_path, server=server, upstream=upstream.url, models=MODELS) as service:
+        password = {"DJANGO_SUPERUSER_PASSWORD": "a long password"}
+        manage(service.env | password, "createsuperuser", "--noinput", "--username", "ada", "--email", "a@example.edu")
+        cookie = await _signed_in_cookie(service, "ada", "a long password")
+
+        async def ask(**headers: str) -> int:
+            return (await service.chat(SHORT, headers={"Authorization": "", "Cookie": cookie, **headers})).status
+
+        assert await ask(Origin=service.url) == 200
+        assert await ask(Origin="https://evil.example") == 401
+        assert await ask() == 401
+        with_cookie = {"Cookie": cookie}
+        async with connect(service.ws_url, additional_headers=with_cookie, origin=Origin(service.url)) as socket:
+            assert "ada" in str(await socket.recv())
+        evil = Origin("https://evil.example")
+        async with connect(service.ws_url, additional_headers=with_cookie, origin=evil) as socket:
+            await socket.send('{"type":"run.cancel","run":"x"}')
+            assert "unauthorized" in str(await socket.recv())
+
+
+async def _signed_in_cookie(service: Service, name: str, password: str) -> str:
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar) as session:
+        page = await (await session.get(f"{service.url}/login/")).text()
+        token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
+        assert token is not None
+        form = {"username": name, "password": password, "csrfmiddlewaretoken": token.group(1), "next": "/"}
+        answer = await session.post(f"{service.url}/login/", data=form, headers={"Referer": f"{service.url}/login/"})
+        assert answer.status == 200 and answer.url.path == "/"
+        return "; ".join(f"{morsel.key}={morsel.value}" for morsel in jar)
+
+
+async def test_a_socket_does_not_outlive_its_key(server: str, upstream: Upstream, tmp_path: Path) -> None:
+    with running_service(tmp_path, server=server, upstream=upstream.url, models=MODELS) as service:
+        async with connect(service.ws_url, additional_headers=service.headers()) as socket:
+            await socket.recv()
+            service.sql("UPDATE accounts_apikey SET active = 0")
+            await asyncio.sleep(1.1)  # the promised time, in which a key is remembered
+            await socket.send('{"type":"run.cancel","run":"x"}')
+            assert "inactive" in str(await socket.recv())
+            with pytest.raises(ConnectionClosed):
+                await socket.recv()
+
+
+@pytest.mark.parametrize("content", ["{", '{"models":[{"m":{}}]}'])
+def test_a_wrong_endpoints_file_is_explained(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "endpoints.json"
+    path.write_text(content)
+    done = _serve(tmp_path, LLM_ENDPOINTS_FILE=str(path))
+    assert done.returncode != 0
+    assert "LLM_ENDPOINTS_FILE: " in done.stderr and "Traceback" not in done.stderr
+
+
+async def test_models_from_an_endpoints_file_and_from_a_list(server: str, upstream: Upstream, tmp_path: Path) -> None:
+    path = tmp_path / "endpoints.json"
+    endpoint = {"url": f"{upstream.url}/chat/completions", "key": "k"}
+    path.write_text(json.dumps({"models": [{"mock+tokens=2+text=plain": {"endpoints": [endpoint, endpoint]}}]}))
+    # Without OPENAI_MODELS, the server is asked for its list.
+    more = {"OPENAI_BASE_URL": upstream.url, "LLM_ENDPOINTS_FILE": str(path)}
+    with running_service(tmp_path / "run", server=server, **more) as service:
+        assert (await service.chat("mock+tokens=2+text=plain")).text == "w0 w1 "
+        assert (await service.chat(SHORT)).text == "w0 w1 w2 "
