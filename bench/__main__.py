@@ -12,7 +12,7 @@ import uvloop
 
 from bench import process, report
 from bench.limits import raise_open_files
-from bench.measures import Figures, Measure, MeasureError, Settings, all_measures, ceiling_measures
+from bench.measures import Figures, Measure, MeasureError, Settings, all_measures, ceiling_measures, fresh_measures
 from bench.subjects import LOAD_CORE, SubjectError, mock_alone, starts
 from bench.upstream.testing import Upstream, running_upstream
 
@@ -66,8 +66,11 @@ class Run:
 
     def subject(self, name: str) -> None:
         _say(name)
+        start = starts(self._upstream, self._settings.models)[name]
         try:
-            with starts(self._upstream, self._settings.models)[name]() as subject:
+            with start() as subject:
+                self._take(name, fresh_measures(subject, self._settings))
+            with start() as subject:
                 self._take(name, all_measures(subject, self._settings, self._upstream, _say))
         except SubjectError as error:
             self._note(f"{report.COLUMNS[name]} did not start: {error}")
