@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
+
 from accounts.authentication import ApiKeys, Authenticator
 from accounts.principal import Principal
 from amplify_chat.env import Env
@@ -11,17 +13,23 @@ from assistants.registry import AssistantRegistry
 from chat.registry import RunRegistry
 from chat.runs import Run, RunLimits
 from chat.service import ChatService, Limits
+from core.aio import run_blocking
 from core.http import HttpClient, HttpTimeouts
 from llm.catalogue import Catalogue, ListedModels, ModelSource, named
 from llm.embedded import CARD as EMBEDDED_CARD
-from llm.embedded import EmbeddedServer
-from llm.endpoints import OPENAI_URL, Endpoint, base_endpoint, read_endpoints_file
+from llm.embedded import EmbeddedServer, EmbeddedUnavailable
+from llm.endpoints import OPENAI_URL, Api, Endpoint, base_endpoint, read_endpoints_file
 from llm.model import Model, ModelCard
-from llm.providers.openai import OpenAIChat
+from llm.pool import Member, Pool
+from llm.prepare import Prepared
+from llm.providers.openai_chat import OpenAIChat
 from llm.scripted import ScriptedModel
+from llm.vendor import Provider, VendorModel
 from usage.ledger import Ledger
 from usage.metered import Meter, Metered
 from usage.models import Outcome
+
+log = structlog.get_logger(__name__)
 
 _MB = 1024 * 1024
 
@@ -38,6 +46,7 @@ class Wiring:
                 gap=env.upstream_gap_seconds,
             )
         )
+        self._providers: dict[Api, Provider] = {"chat": OpenAIChat()}
         self.ledger = Ledger()
         self.embedded: EmbeddedServer | ScriptedModel | None = None
         self.service = self._service()
@@ -74,6 +83,7 @@ class Wiring:
             request_id=run.request_id,
             why_stopped=lambda: Outcome(run.stop_reason or "failed"),
             spent=run.spend,
+            assistant=lambda: run.assistant,
         )
         return Metered(model, meter)
 
@@ -101,11 +111,26 @@ class Wiring:
             return [named([make(model_id) for model_id in env.openai_models])]
         return [ListedModels(base_url=base_url, endpoint=endpoint, client=self.client, make=make)]
 
+    def load_embedded(self) -> str:
+        """Load the embedded model if it is on, once; blocks. Where it cannot run, a scripted one stands in, and the
+        reason is returned."""
+        if self.embedded is not None or not self.env.embedded_model:
+            return ""
+        try:
+            self.embedded = EmbeddedServer()
+        except EmbeddedUnavailable as error:
+            self.embedded = ScriptedModel()
+            return str(error)
+        return ""
+
     async def _embedded_models(self) -> Sequence[Model]:
+        # `serve` has loaded it before it listens; `runserver` and other ASGI servers have not.
+        if reason := await run_blocking(self.load_embedded):
+            log.warning("no_embedded_model", reason=reason, hint="A scripted answer stands in, labelled as such.")
         match self.embedded:
             case EmbeddedServer():
                 endpoint = base_endpoint(self.embedded.base_url, "")
-                return [OpenAIChat(EMBEDDED_CARD, [endpoint], self.client)]
+                return [self._pooled(EMBEDDED_CARD, [endpoint])]
             case ScriptedModel():
                 return [self.embedded]
             case _:
@@ -113,7 +138,20 @@ class Wiring:
 
     def _chat_model(self, model_id: str, endpoints: Sequence[Endpoint]) -> Model:
         card = ModelCard(id=model_id, name=model_id, provider=endpoints[0].provider)
-        return OpenAIChat(card, endpoints, self.client)
+        return self._pooled(card, endpoints)
+
+    def _pooled(self, card: ModelCard, endpoints: Sequence[Endpoint]) -> Model:
+        """A model behind its endpoints, told only what it can take."""
+        members = [
+            Member(
+                model=VendorModel(card, endpoint, self._providers[endpoint.api], self.client),
+                name=endpoint.name,
+                weight=endpoint.weight,
+                max_concurrent=endpoint.max_concurrent,
+            )
+            for endpoint in endpoints
+        ]
+        return Prepared(Pool(card, members))
 
     async def aclose(self) -> None:
         """After the last run: write what is left to write, close what is open."""

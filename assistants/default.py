@@ -14,4 +14,4 @@ class DefaultAssistant:
         return True
 
     def answer(self, turn: Turn) -> AsyncGenerator[Event, None]:
-        return turn.model.stream(turn.request())
+        return turn.model.stream(turn.request)

@@ -1,7 +1,7 @@
 """Which assistants there are, and which one answers a turn."""
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -32,12 +32,13 @@ class AssistantRegistry:
     def choose(self, turn: Turn) -> Assistant:
         return next(assistant for assistant in self._assistants if assistant.accepts(turn))
 
-    async def answer(self, turn: Turn) -> AsyncGenerator[Event, None]:
-        """Announce who answers, as today's clients expect it, then let them answer."""
+    async def answer(self, turn: Turn, *, chosen: Callable[[str], None]) -> AsyncGenerator[Event, None]:
+        """Announce who answers, as today's clients expect it, then let them answer. `chosen` is told the name."""
         started = time.monotonic()
         choosing = Status(message="Finding the assistant for this …", in_progress=True)
         yield choosing
         assistant = self.choose(turn)
+        chosen(assistant.name)
         yield Status(id=choosing.id, message=choosing.message)
         yield StateChanged({"currentAssistant": assistant.name, "currentAssistantId": assistant.name})
         yield Status(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accounts.principal import Principal
-from llm.messages import Message, ModelRequest
+from llm.messages import ModelRequest
 from llm.model import Model
 
 
@@ -13,13 +13,7 @@ from llm.model import Model
 class Turn:
     principal: Principal
     model: Model
-    messages: tuple[Message, ...]
-    max_output_tokens: int | None = None
-    temperature: float | None = None
+    request: ModelRequest
+    """What the person asked, as a model takes it."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the client sent besides; read by the assistants that know what it means."""
-
-    def request(self) -> ModelRequest:
-        return ModelRequest(
-            messages=self.messages, max_output_tokens=self.max_output_tokens, temperature=self.temperature
-        )

@@ -1,7 +1,7 @@
 """The base of our HTTP consumers: bounded bodies, JSON errors in one shape, CORS, and a client's leaving noticed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -55,6 +55,7 @@ class HttpConsumer(AsyncHttpConsumer):
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self.request_id = request_id(self.headers.get("x-request-id"))
         self.begun = False
+        self.run_id = ""
         try:
             await self._answer()
         except ClientLeft:
@@ -80,7 +81,7 @@ class HttpConsumer(AsyncHttpConsumer):
         """The whole body. Raises PayloadTooLarge as soon as that is clear, RequestTimeout, ClientLeft."""
         limits = self.service.limits
         if _declared_length(self.headers) > limits.body_bytes:
-            raise _too_large(limits.body_bytes)
+            raise body_too_large(limits.body_bytes)
         chunks: list[bytes] = []
         size = 0
         try:
@@ -91,7 +92,7 @@ class HttpConsumer(AsyncHttpConsumer):
                         raise ClientLeft
                     size += len(message.get("body", b""))
                     if size > limits.body_bytes:
-                        raise _too_large(limits.body_bytes)
+                        raise body_too_large(limits.body_bytes)
                     chunks.append(message.get("body", b""))
                     if not message.get("more_body", False):
                         return b"".join(chunks)
@@ -107,10 +108,13 @@ class HttpConsumer(AsyncHttpConsumer):
         body_is_coming = isinstance(error, PayloadTooLarge | RequestTimeout)
         if body_is_coming:
             headers.append((b"connection", b"close"))
-        content = error.body(self.request_id)
         await self.reply_json(
-            error.status, content, headers=headers, and_then=self._discard if body_is_coming else None
+            error.status, self.error_body(error), headers=headers, and_then=self._discard if body_is_coming else None
         )
+
+    def error_body(self, error: AmplifyError) -> dict[str, Any]:
+        """The JSON object that tells this address's clients of an error."""
+        return error.body(self.request_id)
 
     async def _discard(self) -> None:
         """Let the rest of a refused body run out for a while.
@@ -144,6 +148,8 @@ class HttpConsumer(AsyncHttpConsumer):
     async def begin(self, status: int, headers: Headers) -> None:
         self.begun = True
         common = [(b"x-request-id", self.request_id.encode()), *self._cors()]
+        if self.run_id:
+            common.append((b"x-run-id", self.run_id.encode()))
         await self.send_headers(status=status, headers=[*headers, *common])
 
     async def send_body(self, body: bytes, *, more_body: bool = False) -> None:
@@ -151,18 +157,7 @@ class HttpConsumer(AsyncHttpConsumer):
         await self.base_send({"type": "http.response.body", "body": body, "more_body": more_body})
 
     def _cors(self) -> Headers:
-        """Any origin may read if `*` is allowed (no cookie counts then); a listed one may, with credentials."""
-        allowed, origin = self.service.allowed_origins, self.headers.get("origin")
-        if "*" in allowed:
-            return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED_HEADERS)]
-        if origin is None or origin not in allowed:
-            return [(b"vary", b"Origin")]
-        return [
-            (b"access-control-allow-origin", origin.encode("latin-1")),
-            (b"access-control-allow-credentials", b"true"),
-            (b"access-control-expose-headers", _EXPOSED_HEADERS),
-            (b"vary", b"Origin"),
-        ]
+        return cors_headers(self.service.allowed_origins, self.headers.get("origin"))
 
     def _preflight(self) -> Headers:
         return [
@@ -172,6 +167,20 @@ class HttpConsumer(AsyncHttpConsumer):
         ]
 
 
+def cors_headers(allowed: Sequence[str], origin: str | None) -> Headers:
+    """Any origin may read if `*` is allowed (no cookie counts then); a listed one may, with credentials."""
+    if "*" in allowed:
+        return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED_HEADERS)]
+    if origin is None or origin not in allowed:
+        return [(b"vary", b"Origin")]
+    return [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-credentials", b"true"),
+        (b"access-control-expose-headers", _EXPOSED_HEADERS),
+        (b"vary", b"Origin"),
+    ]
+
+
 def _declared_length(headers: Mapping[str, str]) -> int:
     declared = headers.get("content-length", "0")
     if not declared.isdecimal():
@@ -179,7 +188,7 @@ def _declared_length(headers: Mapping[str, str]) -> int:
     return int(declared)
 
 
-def _too_large(limit: int) -> PayloadTooLarge:
+def body_too_large(limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(
         f"The request body is larger than {limit // 1024 // 1024} MB. Send less, or upload documents."
     )

@@ -1,17 +1,21 @@
 """Chat over HTTP: `POST /chat`, `GET /runs/<id>/events`, `POST /runs/<id>/cancel`."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+
+import orjson
 
 from accounts.principal import Principal
 from chat.consumer import Headers, HttpConsumer, Rest
 from chat.runlog import Batch
 from chat.runs import Run
-from chat.schema import ChatRequest, parse_chat, parse_json
-from chat.wire import Frame
-from core.errors import BadRequest
+from chat.schema.base import parse_json
+from chat.schema.chat import ChatRequest, parse_chat, unwrapped
+from chat.wire import Encoder, Frame
+from core.errors import AmplifyError, BadRequest
 from llm.events import Event, TextDelta
 
 _STREAM_HEADERS: Headers = [
@@ -20,6 +24,8 @@ _STREAM_HEADERS: Headers = [
     (b"x-accel-buffering", b"no"),
 ]
 _HEARTBEAT = b": ping\n\n"
+# Half of the load balancer's idle timeout (docs/architecture.md, "What belongs together").
+SILENT_SECONDS = 60.0
 
 
 def as_sse(batch: Batch) -> bytes:
@@ -36,30 +42,65 @@ def as_numbered_sse(batch: Batch) -> bytes:
     return b"".join(b"id: %d\ndata: %b\n\n" % (n, frame) for n, frame in enumerate(batch.frames, batch.first))
 
 
-class _StreamConsumer(HttpConsumer):
+class StreamConsumer(HttpConsumer):
     """Sends a run's log while its client listens."""
 
-    async def follow(self, run: Run, *, after: int = 0, numbered: bool = False) -> None:
-        await self.begin(200, [*_STREAM_HEADERS, (b"x-run-id", run.id.encode())])
-        encode = as_numbered_sse if numbered else as_sse
+    async def follow(
+        self, run: Run, *, after: int = 0, encode: Callable[[Batch], bytes] = as_sse, end: bytes = b""
+    ) -> None:
+        """`end` is sent behind an answer that is complete."""
+        self.run_id = run.id
+        await self.begin(200, _STREAM_HEADERS)
+        # Headers go out with the first piece of the body: with an empty one, as a model may be silent for long.
+        await self.send_body(b"", more_body=True)
         with self.service.connections.holding(self):
-            async with _Listener(self), run.reading(after) as batches:
+            async with Listener(self), run.reading(after) as batches:
                 async for batch in batches:
                     await self.send_body(encode(batch), more_body=True)
-            await self.send_body(b"")
+            await self.send_body(end if run.reason == "finished" else b"")
+
+    async def answer_whole(self, run: Run, content: Callable[[], Mapping[str, Any]]) -> None:
+        """One JSON object when the answer is complete: what `content` gives, or the error that it raises.
+
+        A load balancer would cut a connection that stays silent, so after SILENT_SECONDS blanks are sent before the
+        object, which JSON allows. From then on the status is 200, and an error is told by the object alone.
+        """
+        self.run_id = run.id
+        silent_since = time.monotonic()
+        with self.service.connections.holding(self):
+            async with Listener(self) as listener, run.reading() as batches:
+                async for batch in batches:
+                    if not batch.frames and time.monotonic() - silent_since > SILENT_SECONDS:
+                        await self._send_blank()
+            if not listener.left:
+                await self._send_whole(content)
+
+    async def _send_blank(self) -> None:
+        if not self.begun:
+            await self.begin(200, [(b"content-type", b"application/json")])
+        await self.send_body(b" ", more_body=True)
+
+    async def _send_whole(self, content: Callable[[], Mapping[str, Any]]) -> None:
+        if not self.begun:
+            return await self.reply_json(200, content())
+        try:
+            whole = content()
+        except AmplifyError as error:
+            whole = self.error_body(error)
+        return await self.send_body(orjson.dumps(whole))
 
     def close_if_idle(self) -> None:
         """A stream is never idle: it ends with its run."""
 
 
-class _Listener:
+class Listener:
     """Watches a connection while it is written to; a client that leaves interrupts the writer."""
 
     def __init__(self, consumer: HttpConsumer) -> None:
         self._consumer = consumer
         self.left = False
 
-    async def __aenter__(self) -> "_Listener":
+    async def __aenter__(self) -> "Listener":
         self._writer = asyncio.current_task()
         self._watch = asyncio.ensure_future(self._consumer.receive())
         self._watch.add_done_callback(self._heard)
@@ -79,7 +120,7 @@ class _Listener:
         return False
 
 
-class ChatConsumer(_StreamConsumer):
+class ChatConsumer(StreamConsumer):
     """`POST /chat`: a question to stream the answer of, or the kill switch."""
 
     async def respond(self, body: bytes) -> Rest:
@@ -89,40 +130,44 @@ class ChatConsumer(_StreamConsumer):
             self.service.kill(principal, content["killSwitch"])
             await self.reply_json(200, {"status": "OK"})
             return None
-        if isinstance(content.get("data"), dict):
-            return await self._begin(principal, parse_chat(content["data"]), stream=False)
-        if "messages" in content:
-            request = parse_chat(content)
-            return await self._begin(principal, request, stream=request.stream)
-        raise BadRequest("Invalid request body: send `messages` or `killSwitch`.")
+        if "messages" not in unwrapped(content):
+            raise BadRequest("Invalid request body: send `messages` or `killSwitch`.")
+        request = parse_chat(content)
+        return await self._begin(principal, request, stream=request.stream)
 
     async def _begin(self, principal: Principal, request: ChatRequest, *, stream: bool) -> Rest:
+        form = self.service.form(request.stream_format)
         if stream:
-            return partial(self.follow, await self.service.start(principal, request))
-        return partial(self._answer_whole, await self.service.start(principal, request, encode=_only_text))
-
-    async def _answer_whole(self, run: Run) -> None:
-        """One JSON object when the answer is complete, in the shape that the platform's API answers."""
-        texts: list[Frame] = []
-        async with _Listener(self) as listener, run.reading() as batches:
-            async for batch in batches:
-                texts.extend(batch.frames)
-        if listener.left:
-            return
-        if run.error is not None:
-            raise run.error
-        await self.reply_json(200, _whole(run, texts), headers=[(b"x-run-id", run.id.encode())])
+            return partial(self.follow, await self.service.start(principal, request.question(), form))
+        texts = _Texts(form)
+        run = await self.service.start(principal, request.question(), texts)
+        return partial(self.answer_whole, run, lambda: _whole(run, texts))
 
 
-def _only_text(event: Event) -> tuple[Frame, ...]:
-    return (event.text.encode(),) if isinstance(event, TextDelta) else ()
+class _Texts:
+    """Keeps the text of an answer beside its frames, for the one JSON object at its end."""
+
+    def __init__(self, form: Encoder) -> None:
+        self._form = form
+        self._texts: list[str] = []
+
+    def __call__(self, event: Event) -> tuple[Frame, ...]:
+        if isinstance(event, TextDelta):
+            self._texts.append(event.text)
+        return self._form(event)
+
+    def __str__(self) -> str:
+        return "".join(self._texts)
 
 
-def _whole(run: Run, texts: Sequence[Frame]) -> dict[str, Any]:
+def _whole(run: Run, texts: _Texts) -> dict[str, Any]:
+    """In the shape that the platform's API answers."""
+    if run.error is not None:
+        raise run.error
     return {
         "success": run.reason == "finished",
         "message": "Chat completed." if run.reason == "finished" else "The answer was stopped.",
-        "data": b"".join(texts).decode(),
+        "data": str(texts),
         "run": run.id,
         "reason": run.reason,
         "finishReason": run.finish_reason,
@@ -143,7 +188,7 @@ def usage_json(run: Run) -> dict[str, Any]:
     }
 
 
-class RunEventsConsumer(_StreamConsumer):
+class RunEventsConsumer(StreamConsumer):
     """`GET /runs/<id>/events`: the run's events from the start, or from after `Last-Event-ID`."""
 
     methods = ("GET",)
@@ -152,7 +197,7 @@ class RunEventsConsumer(_StreamConsumer):
         principal = await self.service.identify(self.headers)
         run = self.service.runs.find(self.scope["url_route"]["kwargs"]["run_id"], principal)
         after = _last_event_id(self.headers.get("last-event-id", ""))
-        return partial(self.follow, run, after=after, numbered=True)
+        return partial(self.follow, run, after=after, encode=as_numbered_sse)
 
 
 class RunCancelConsumer(HttpConsumer):

@@ -18,6 +18,9 @@ from llm.events import Failed
 
 log = structlog.get_logger(__name__)
 
+# Kills that wait for a request they have overtaken: memory is bounded, whoever sends them.
+MAX_EARLY_KILLS = 10_000
+
 _RequestKey = tuple[str, str]  # the owner's user id, the request id
 
 
@@ -68,7 +71,7 @@ class RunRegistry:
         runs = self._by_request.get(key, set())
         for run in tuple(runs):
             run.stop("killed")
-        if not runs and key not in self._early_kills:
+        if not runs and key not in self._early_kills and len(self._early_kills) < MAX_EARLY_KILLS:
             forget = partial(self._early_kills.pop, key, None)
             self._early_kills[key] = asyncio.get_running_loop().call_later(self.limits.early_kill, forget)
 

@@ -6,6 +6,7 @@ from channels.routing import URLRouter
 from django.urls import path, re_path
 
 from chat.http import ChatConsumer, RunCancelConsumer, RunEventsConsumer
+from chat.openai import CompletionsConsumer, ModelConsumer, ModelsConsumer
 from chat.service import ChatService
 from chat.websocket import ChatSocket
 
@@ -13,6 +14,9 @@ from chat.websocket import ChatSocket
 def http_routes(service: ChatService) -> list[object]:
     return [
         path("chat", ChatConsumer.as_asgi(service=service)),
+        path("v1/chat/completions", CompletionsConsumer.as_asgi(service=service)),
+        path("v1/models", ModelsConsumer.as_asgi(service=service)),
+        path("v1/models/<path:model_id>", ModelConsumer.as_asgi(service=service)),
         path("runs/<str:run_id>/events", RunEventsConsumer.as_asgi(service=service)),
         path("runs/<str:run_id>/cancel", RunCancelConsumer.as_asgi(service=service)),
     ]

@@ -48,6 +48,8 @@ class Run:
         """Why it was told to stop, from the moment it was."""
         self.error: AmplifyError | None = None
         self.finish_reason: FinishReason = "stop"
+        self.assistant = ""
+        """Who answers, as soon as that is known."""
         self.usage = Usage()
         self._limits = limits
         self._task: asyncio.Task[None] | None = None
@@ -68,6 +70,9 @@ class Run:
         if isinstance(event, Finished):
             self.finish_reason = event.reason
 
+    def name_assistant(self, name: str) -> None:
+        self.assistant = name
+
     def spend(self, usage: Usage) -> None:
         """Add what one of its model calls used; also calls that were stopped, which report no usage of their own."""
         self.usage += usage
@@ -80,14 +85,14 @@ class Run:
 
     def end(self, reason: Reason) -> None:
         self.reason = reason
-        if self._abandoning is not None:
-            self._abandoning.cancel()
+        self._keep_going()
         self.log.close()
 
     @asynccontextmanager
     async def reading(self, after: int = 0) -> AsyncIterator[AsyncGenerator[Batch, None]]:
         """Follow the log from after frame number `after`; counts as a reader for as long as the block lasts."""
         self._readers += 1
+        self._keep_going()
         try:
             async with aclosing(self.log.read(after, heartbeat=self._limits.heartbeat)) as batches:
                 yield batches
@@ -97,8 +102,10 @@ class Run:
 
     def _abandon_later(self) -> None:
         if not self._readers and self.reason is None:
-            self._abandoning = asyncio.get_running_loop().call_later(self._limits.grace, self._abandon)
+            self._keep_going()
+            self._abandoning = asyncio.get_running_loop().call_later(self._limits.grace, self.stop, "abandoned")
 
-    def _abandon(self) -> None:
-        if not self._readers:
-            self.stop("abandoned")
+    def _keep_going(self) -> None:
+        if self._abandoning is not None:
+            self._abandoning.cancel()
+            self._abandoning = None

@@ -1,19 +1,19 @@
 """What every transport does with a question, whatever wire it came by."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 from accounts.authentication import Authenticator, same_origin
 from accounts.principal import Principal
 from assistants.registry import AssistantRegistry
 from assistants.turn import Turn
+from chat.question import Question
 from chat.registry import RunRegistry
 from chat.runs import Run
-from chat.schema import ChatRequest, parse_kill
+from chat.schema.chat import parse_kill
 from chat.wire import FORMS, Encoder
 from core.errors import Draining, Forbidden, Unauthorized
 from llm.catalogue import Catalogue
@@ -71,30 +71,31 @@ class ChatService:
             return
         raise Forbidden("This origin may not connect. Add it to ALLOWED_ORIGINS.")
 
-    async def start(self, principal: Principal, request: ChatRequest, encode: Encoder | None = None) -> Run:
-        """Admit a question and begin its run. Raises UnknownModel, Unavailable, Draining."""
+    def form(self, wanted: str | None) -> Encoder:
+        """How today's clients want text written: what the request says, else the setting."""
+        return FORMS[wanted or self.default_form]
+
+    async def models(self, principal: Principal) -> Sequence[Model]:
+        """What the caller may use; the first is the default."""
+        return await self.catalogue.models()
+
+    async def start(self, principal: Principal, question: Question, encode: Encoder, *, directly: bool = False) -> Run:
+        """Admit a question and begin its run; `directly` asks the model itself, without an assistant.
+
+        Raises UnknownModel, Unavailable, Draining.
+        """
         if self.runs.draining:
             raise Draining
-        model = await self.catalogue.find(request.model_id)
-
-        turn_for = partial(
-            Turn,
-            principal=principal,
-            messages=request.conversation(),
-            max_output_tokens=request.max_tokens,
-            temperature=request.temperature,
-            options=request.options.model_extra or {},
-        )
+        model = await self.catalogue.find(question.model_id)
 
         def answer(run: Run) -> AsyncGenerator[Event, None]:
-            return self.assistants.answer(turn_for(model=self.metered_for(model, principal, run)))
+            metered = self.metered_for(model, principal, run)
+            if directly:
+                return metered.stream(question.request)
+            turn = Turn(principal=principal, model=metered, request=question.request, options=question.options)
+            return self.assistants.answer(turn, chosen=run.name_assistant)
 
-        return self.runs.start(
-            principal=principal,
-            request_id=request.options.request_id or "",
-            encode=encode or FORMS[request.options.stream_format or self.default_form],
-            answer=answer,
-        )
+        return self.runs.start(principal=principal, request_id=question.request_id, encode=encode, answer=answer)
 
     async def drain(self, within: float) -> int:
         """Refuse new runs, let those that go on finish within so many seconds, and see their readers off.

@@ -14,7 +14,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from accounts.principal import Principal
 from chat.http import usage_json
 from chat.runs import Run
-from chat.schema import parse_chat
+from chat.schema.chat import parse_chat
 from chat.service import ChatService
 from core.aio import TaskSet
 from core.errors import AmplifyError, BadRequest, Forbidden, Unauthorized
@@ -95,7 +95,7 @@ class ChatSocket(AsyncWebsocketConsumer):
 
     async def _close_unless_signed_in(self) -> None:
         await asyncio.sleep(self.service.limits.sign_in_seconds)
-        if self._principal is None:
+        if self._identity is None:
             await self._say(
                 {"type": "error", "code": "unauthorized", "error": "Nobody signed in on this socket in time."}
             )
@@ -131,7 +131,10 @@ class ChatSocket(AsyncWebsocketConsumer):
             await self.close(CLOSE_UNAUTHORIZED)
 
     async def _sign_in(self, message: Message) -> None:
-        await self._sign_in_by(partial(self.service.authenticator.by_token, _text(message, "token")))
+        """A wrong key also ends what an earlier one has opened: the person meant to be somebody else."""
+        token = _text(message, "token")
+        self._principal = self._identity = None
+        await self._sign_in_by(partial(self.service.authenticator.by_token, token))
 
     async def _start(self, message: Message) -> None:
         principal = await self._still_signed_in()
@@ -142,7 +145,9 @@ class ChatSocket(AsyncWebsocketConsumer):
             self.service.kill(principal, body["killSwitch"])
             return await self._say({"type": "kill.ok", "id": own_id})
         self._check_room()
-        run = await self.service.start(principal, parse_chat(body))
+        request = parse_chat(body)
+        encode = self.service.form(request.stream_format)
+        run = await self.service.start(principal, request.question(), encode)
         await self._say({"type": "run.started", "id": own_id, "run": run.id})
         return self._follow(run, after=0)
 

@@ -43,7 +43,7 @@ class _Form:
             case ReasoningDelta(text):
                 return (_meta("st", _REASONING | {"message": text}),)
             case ToolCallDelta():
-                return (self._delta({"tool_calls": [_tool_call(event)]}),)
+                return (self._delta({"tool_calls": [tool_call_json(event)]}),)
             case Status():
                 return (_meta("st", _status(event)),)
             case StateChanged(patch):
@@ -52,6 +52,8 @@ class _Form:
                 return (_meta("state", {"sources": sources}),)
             case UsageReported():
                 return ()  # clients of this wire are never told
+            case Finished("content_filter"):
+                return (self._delta(_FILTERED), self._end)
             case Finished():
                 return (self._end,)
             case Failed(error):
@@ -72,6 +74,9 @@ SEED = _Form(before=b'{"d":', after=b',"s":0}', end=b'{"s":0,"type":"end"}')
 ANSWER = _Form(before=b'{"s":"answer","d":', after=b"}", end=b'{"s":"result","type":"end"}')
 
 FORMS: Mapping[str, Encoder] = {"seed": SEED, "answer": ANSWER}
+
+# The one reason to end that people must be told: without it the answer would seem to be complete.
+_FILTERED = "\nThe rest of this answer was blocked by the content filter of the model's vendor."
 
 _REASONING = {
     "id": "reasoning",
@@ -100,12 +105,14 @@ def _status(status: Status) -> dict[str, Any]:
     }
 
 
-def _tool_call(delta: ToolCallDelta) -> dict[str, Any]:
-    """OpenAI's shape; the first piece of a call carries its id, type and name."""
+def tool_call_json(delta: ToolCallDelta) -> dict[str, Any]:
+    """A piece of a tool call in OpenAI's shape; the first piece of a call carries its id, type and name."""
     call: dict[str, Any] = {"index": delta.index}
     function: dict[str, Any] = {"arguments": delta.arguments}
     if delta.id is not None:
         call |= {"id": delta.id, "type": "function"}
     if delta.name is not None:
         function = {"name": delta.name} | function
+    if delta.signature:
+        call["extra_content"] = {"google": {"thought_signature": delta.signature}}
     return call | {"function": function}

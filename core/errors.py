@@ -13,7 +13,11 @@
     │   └── Draining                    503 draining             retryable
     └── ModelFailed                     502 model_failed         retryable
         ├── ModelRefused                502 model_refused
+        │   ├── ModelOverflowed         400 context_overflow
+        │   └── ModelFiltered           400 content_filter
+        ├── ModelInvalidOutput          502 model_invalid_output retryable
         ├── ModelRejectedKey            502 model_rejected_key
+        ├── ModelOutOfQuota             503 model_out_of_quota
         ├── ModelBusy                   503 model_busy           retryable
         ├── ModelTimedOut               504 model_timed_out      retryable
         ├── ModelUnreachable            502 model_unreachable    retryable
@@ -126,19 +130,52 @@ class ModelFailed(AmplifyError):
     status = 502
     code = "model_failed"
     retryable = True
+    endpoint_failed: ClassVar[bool] = True
+    """Another endpoint, or another model, may well answer the same request."""
     default = "The model could not answer. Please try again or choose another model."
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        """`retry_after`: seconds that the vendor asked to wait."""
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ModelRefused(ModelFailed):
     code = "model_refused"
     retryable = False
+    endpoint_failed = False
     default = "The model's vendor did not accept this request. Shorten it, or choose another model."
+
+
+class ModelOverflowed(ModelRefused):
+    status = 400
+    code = "context_overflow"
+    default = "The conversation is too long for this model. Start a new one, send less, or choose a larger model."
+
+
+class ModelFiltered(ModelRefused):
+    status = 400
+    code = "content_filter"
+    default = "The model's vendor blocked this by its content filter. Please put it in other words."
+
+
+class ModelInvalidOutput(ModelFailed):
+    code = "model_invalid_output"
+    endpoint_failed = False
+    default = "The model's answer does not have the form that was asked for. Please try again or choose another model."
 
 
 class ModelRejectedKey(ModelFailed):
     code = "model_rejected_key"
     retryable = False
     default = "The model's vendor rejected our credentials. Please tell your administrator, or choose another model."
+
+
+class ModelOutOfQuota(ModelFailed):
+    status = 503
+    code = "model_out_of_quota"
+    retryable = False
+    default = "Our quota with this model's vendor is used up. Tell your administrator, or choose another model."
 
 
 class ModelBusy(ModelFailed):

@@ -3,11 +3,16 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from core.errors import ConfigurationError
 
 OPENAI_URL = "https://api.openai.com/v1"
+_AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+
+Api = Literal["chat", "responses", "anthropic", "bedrock", "gemini"]
+"""Which vendor's API is spoken at a URL."""
 
 
 class EndpointsError(ConfigurationError):
@@ -16,19 +21,36 @@ class EndpointsError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One URL that answers chat completions, and the key to it."""
+    """One URL that answers, and the key to it."""
 
     url: str
-    """Complete, as it is posted to."""
+    """Complete, as it is posted to; for `anthropic`, `bedrock` and `gemini` the base that the path goes behind."""
     key: str = field(default="", repr=False)
     provider: str = "compatible"
+    """By whose price list it is billed."""
+    api: Api = "chat"
+    weight: float = 1.0
+    """Its share of the calls, relative to the pool's others."""
+    max_concurrent: int | None = None
+    """Calls at once; None is no limit."""
+
+    @property
+    def name(self) -> str:
+        """What may be shown of it: no key, no query."""
+        parts = urlsplit(self.url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.hostname}{port}{parts.path}"
+
+    @property
+    def is_azure(self) -> bool:
+        return (urlsplit(self.url).hostname or "").endswith(_AZURE_HOSTS)
 
     @property
     def headers(self) -> dict[str, str]:
         """Azure takes its key in a header of its own; everybody else takes a bearer token."""
         if not self.key:
             return {}
-        if ".openai.azure.com" in self.url:
+        if self.is_azure:
             return {"api-key": self.key}
         return {"Authorization": f"Bearer {self.key}"}
 

@@ -6,7 +6,7 @@ Assistants add Status, StateChanged and SourcesCited. Failed is how a run tells 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from core.errors import AmplifyError
@@ -27,6 +27,8 @@ class ReasoningDelta:
     """A piece of the model's thinking, shown beside the answer."""
 
     text: str
+    signature: str = ""
+    """What some vendors want to see again with it when tools are used; opaque."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,8 @@ class ToolCallDelta:
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    signature: str = ""
+    """As in `llm.messages.ToolCall`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,15 @@ class SourcesCited:
     sources: Mapping[str, Any]
 
 
+# Far more than any model reads or writes, and exact in every JSON reader and database.
+_MAX_TOKENS = 2**40
+
+
+def token_count(value: Any) -> int:
+    """A count as a vendor sent it, as a number that can be reckoned with: 0 for what is none."""
+    return min(max(value, 0), _MAX_TOKENS) if type(value) is int else 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens of one call in disjoint classes: no token is counted in two of them.
@@ -82,6 +95,19 @@ class Usage:
     """True when the vendor did not say and we counted ourselves."""
     raw: Mapping[str, Any] = field(default_factory=dict)
     """The vendor's own words."""
+
+    def plausible(self) -> "Usage":
+        """The same with counts that the books can hold, whatever a vendor has sent."""
+        output, reasoning = token_count(self.output), token_count(self.reasoning)
+        return replace(
+            self,
+            input=token_count(self.input),
+            cache_read=token_count(self.cache_read),
+            cache_write=token_count(self.cache_write),
+            # Some servers count reasoning beside the output, not as a part of it.
+            output=output + reasoning if reasoning > output else output,
+            reasoning=reasoning,
+        )
 
     def __add__(self, other: "Usage") -> "Usage":
         """The tokens of both, without the vendors' words."""

@@ -1,23 +1,51 @@
 """The Model protocol, the card that says what a model can do, and the wrapper that behaviours are made from."""
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from llm.events import Event
 from llm.messages import ModelRequest
 
+Thinking = Literal["", "effort", "budget", "adaptive"]
+"""How a model is told to think first: not at all, by a level, by a number of tokens, or by a level it adapts."""
+
+StructuredOutput = Literal["native", "tool", "prompt"]
+"""How a model is held to a JSON schema: by the vendor, by forcing a tool's arguments, or by asking for it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """Facts about a model, as data. Sizes in tokens; None where nobody said."""
+    """Facts about a model, as data: nothing else in the code knows a model by name. Sizes in tokens."""
 
     id: str
+    """What callers say."""
     name: str
     provider: str
-    """How it is spoken to and billed: `openai`, `compatible`, `embedded`, …"""
+    """How it is spoken to and billed: `openai`, `azure`, `bedrock`, `gemini`, `anthropic`, `compatible`, `embedded`."""
+    vendor_id: str = ""
+    """What the vendor calls it, where that is not `id`."""
+    description: str = ""
     context_window: int | None = None
+    """Input and output together; None where nobody said."""
     output_limit: int | None = None
+    system_prompts: bool = True
+    images: bool = True
+    image_urls: bool = True
+    """Takes the address of an image, not only its bytes."""
+    tools: bool = True
+    sampling: bool = True
+    """Takes temperature, top_p and stop sequences (OpenAI's reasoning models do not)."""
+    thinking: Thinking = ""
+    structured_output: StructuredOutput = "native"
+    system_prompt: str = ""
+    """The administrator's own, said before every conversation."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the vendor's request body."""
+
+    @property
+    def wire_id(self) -> str:
+        return self.vendor_id or self.id
 
     def clamp_output(self, wanted: int | None) -> int | None:
         """The output limit to ask for: what the caller wants, within what the model can."""

@@ -3,7 +3,13 @@
 Only `data` matters here: no vendor's stream needs `event`, `id` or `retry`.
 """
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
+
 from core.errors import ModelBrokeOff
+from llm.events import Event
 
 # No vendor sends an event near this; a server that does would eat our memory.
 MAX_EVENT_BYTES = 8 * 1024 * 1024
@@ -43,3 +49,43 @@ class SseDecoder:
                 payloads.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
                 self._data = []
         return payloads
+
+
+class JsonEventReader:
+    """Reads a stream whose every `data` is a JSON object: the `StreamReader` of most vendors."""
+
+    __slots__ = ("_decoder", "_translate", "done")
+
+    def __init__(self, translate: Callable[[dict[str, Any]], Iterable[Event]]) -> None:
+        """`translate` gives the events of one object; it may keep state from one to the next."""
+        self._decoder = SseDecoder()
+        self._translate = translate
+        self.done = False
+        """The vendor's mark of the end has come."""
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that `chunk` completes. Raises ModelBrokeOff for what is not of the vendor's format."""
+        events: list[Event] = []
+        for payload in self._decoder.feed(chunk):
+            if payload == b"[DONE]":
+                self.done = True
+            else:
+                events += self._translated(_object(payload))
+        return events
+
+    def _translated(self, content: dict[str, Any]) -> Iterable[Event]:
+        try:
+            return list(self._translate(content))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            # An object of the right syntax and of another shape than the vendor promises.
+            raise ModelBrokeOff from error
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    try:
+        content = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise ModelBrokeOff from error
+    if not isinstance(content, dict):
+        raise ModelBrokeOff
+    return content

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from core.aio import TaskSet, run_blocking
 from usage.models import UsageDay, UsageRecord
@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 MAX_BATCH = 500
 # A database that is busy or away for less than the sum of these (seconds) costs nobody anything.
 RETRY_AFTER = (0.05, 0.2, 0.5, 1.0, 2.0)
+# The database is busy or away, and the same rows may go through later.
+_AWAY = (OperationalError, InterfaceError)
 
 _Key = tuple[date, str, str, str, str]
 _SUMS = ("calls", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "micro_dollars")
@@ -31,6 +33,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._waiting: list[tuple[UsageRecord, asyncio.Future[None]]] = []
+        self._writing = False
         self._tasks = TaskSet()
 
     async def record(self, record: UsageRecord) -> None:
@@ -40,33 +43,52 @@ class Ledger:
         """
         safe: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((record, safe))
-        if not self._tasks:
+        if not self._writing:
+            self._writing = True
             self._tasks.spawn(self._write_waiting(), name="ledger")
         await asyncio.shield(safe)
 
     async def _write_waiting(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-            await self._commit([record for record, _ in batch])
-            for _, safe in batch:
-                if not safe.done():
-                    safe.set_result(None)
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                try:
+                    await self._commit([record for record, _ in batch])
+                finally:
+                    for _, safe in batch:
+                        if not safe.done():
+                            safe.set_result(None)
+        finally:
+            # Here and not when the task is gone: who records in between would wait for a writer that has left.
+            self._writing = False
 
     async def _commit(self, records: Sequence[UsageRecord]) -> None:
-        for pause in (*RETRY_AFTER, None):
-            try:
-                await run_blocking(write, records)
+        """Write them together; if the database refuses one of them, each by itself, so that it takes no other along."""
+        try:
+            await self._write_patiently(records)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next row must not wait for it
+            log.warning("ledger_write_failed", rows=len(records), reason=type(error).__name__)
+            if len(records) == 1 or isinstance(error, _AWAY):
+                for record in records:
+                    # No traceback: a database's words repeat what it was given, and these fields say all of it.
+                    log.error("ledger_row_lost", **_as_fields(record))  # noqa: TRY400
                 return
-            except DatabaseError as error:
-                log.warning("ledger_write_failed", rows=len(records), reason=type(error).__name__)
-            if pause is not None:
-                await asyncio.sleep(pause)
-        for record in records:
-            log.error("ledger_row_lost", **_as_fields(record))
+            for record in records:
+                await self._commit([record])
+
+    async def _write_patiently(self, records: Sequence[UsageRecord]) -> None:
+        for pause in RETRY_AFTER:
+            try:
+                return await run_blocking(write, records)
+            except _AWAY as error:
+                log.warning("ledger_waits_for_database", rows=len(records), reason=type(error).__name__)
+            await asyncio.sleep(pause)
+        return await run_blocking(write, records)
 
     async def flush(self) -> None:
         """Wait until everything that was recorded is written."""
-        await self._tasks.join()
+        while self._writing:
+            await self._tasks.join()
 
 
 def write(records: Sequence[UsageRecord]) -> None:

@@ -6,16 +6,20 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import structlog
+
 from accounts.principal import Principal
 from core.errors import AmplifyError
 from core.ids import new_uuid
 from llm.events import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage, UsageReported
 from llm.messages import ModelRequest
-from llm.model import Model, WrappedModel
+from llm.model import Model, ModelCard, WrappedModel
 from llm.tokens import estimate_bytes, estimate_messages
 from usage.ledger import Ledger
 from usage.models import Outcome, UsageRecord
-from usage.prices import cost_of
+from usage.prices import Cost, cost_of
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,8 @@ class Meter:
     """Asked when a call is left early: only the run knows whether it was killed, abandoned or out of time."""
     spent: Callable[[Usage], None]
     """Told what each call used, as it is booked."""
-    assistant: str = ""
+    assistant: Callable[[], str] = str
+    """Asked as a call is booked: which assistant made it."""
     purpose: str = "answer"
 
 
@@ -84,7 +89,7 @@ class Metered(WrappedModel):
                         case ToolCallDelta():
                             call.see(event.arguments)
                         case UsageReported(usage):
-                            call.usage = usage
+                            call.usage = usage.plausible()
                             continue
                         case Finished():
                             usage, booked = call.settled(request, Outcome.FINISHED), True
@@ -108,7 +113,7 @@ class Metered(WrappedModel):
     async def _book(self, call: _Call, usage: Usage, outcome: Outcome, error_code: str) -> None:
         meter, card = self._meter, self.card
         meter.spent(usage)
-        cost = cost_of(card, usage)
+        cost = _cost(card, usage)
         duration = time.monotonic() - call.started
         now = datetime.now(UTC)
         await meter.ledger.record(
@@ -120,7 +125,7 @@ class Metered(WrappedModel):
                 account_id=meter.principal.account_id,
                 api_key_id=meter.principal.api_key_id or "",
                 purpose=meter.purpose,
-                assistant=meter.assistant,
+                assistant=meter.assistant(),
                 model_id=card.id,
                 provider=card.provider,
                 input_tokens=usage.input,
@@ -140,6 +145,15 @@ class Metered(WrappedModel):
                 ended_at=now,
             )
         )
+
+
+def _cost(card: ModelCard, usage: Usage) -> Cost:
+    """A price list that trips must not cost the row: it is booked without a price, which the admin shows."""
+    try:
+        return cost_of(card, usage)
+    except Exception:
+        log.exception("price_failed", model=card.id)
+        return Cost(0, "")
 
 
 def _milliseconds(start: float, end: float | None) -> int | None:

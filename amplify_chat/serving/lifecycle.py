@@ -15,8 +15,6 @@ import structlog
 
 from amplify_chat.env import Env
 from amplify_chat.wiring import Wiring
-from llm.embedded import EmbeddedServer, EmbeddedUnavailable
-from llm.scripted import ScriptedModel
 
 log = structlog.get_logger(__name__)
 
@@ -44,17 +42,6 @@ def listening_socket(host: str, port: int) -> socket.socket:
     listener.listen(BACKLOG)
     listener.setblocking(False)
     return listener
-
-
-def start_embedded(wiring: Wiring) -> None:
-    """Load the embedded model if it is on; where it cannot run, say so and let a scripted one stand in."""
-    if not wiring.env.embedded_model:
-        return
-    try:
-        wiring.embedded = EmbeddedServer()
-    except EmbeddedUnavailable as error:
-        say(f"No embedded model here: {error}. A scripted answer stands in, labelled as such.")
-        wiring.embedded = ScriptedModel()
 
 
 def say(line: str) -> None:

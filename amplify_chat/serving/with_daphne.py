@@ -4,9 +4,11 @@ token at once (see `listening_socket`), runs on uvloop (see `reactor`), and refu
 import asyncio
 import socket
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
 
 import daphne.server
+import orjson
 from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import reactor, tcp
@@ -14,21 +16,14 @@ from twisted.internet import reactor, tcp
 from amplify_chat.env import Env
 from amplify_chat.serving.lifecycle import Lifecycle, say
 from amplify_chat.wiring import Wiring
-from chat.consumer import LINGER_SECONDS
+from chat.consumer import LINGER_SECONDS, body_too_large, cors_headers
+from core.errors import AmplifyError, RequestTimeout
+from core.ids import request_id
 
 _MB = 1024 * 1024
 PING_SECONDS = 15
 # Read a stored body in large pieces: each becomes a message in the application's queue.
 BUFFER_BYTES = _MB
-
-_TOO_LARGE = (
-    b"HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%b"
-)
-_TOO_SLOW = (
-    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%b"
-)
 
 
 class _BoundedRequest(WebRequest):
@@ -36,6 +31,7 @@ class _BoundedRequest(WebRequest):
 
     max_body_bytes = 50 * _MB
     body_seconds = 60.0
+    allowed_origins: tuple[str, ...] = ("*",)
     _body_timer: Any = None
     _received = 0
     _refused = False
@@ -43,7 +39,7 @@ class _BoundedRequest(WebRequest):
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
         super().gotLength(length)
         if length is not None and length > self.max_body_bytes:
-            self._refuse(_TOO_LARGE, self._too_large())
+            self._refuse(body_too_large(self.max_body_bytes))
         elif length != 0:
             self._body_timer = reactor.callLater(self.body_seconds, self._too_slow)
 
@@ -52,7 +48,7 @@ class _BoundedRequest(WebRequest):
         if self._refused:
             return
         if self._received > self.max_body_bytes:
-            self._refuse(_TOO_LARGE, self._too_large())
+            self._refuse(body_too_large(self.max_body_bytes))
         else:
             super().handleContentChunk(data)
 
@@ -77,33 +73,42 @@ class _BoundedRequest(WebRequest):
         if self._body_timer is not None and self._body_timer.active():
             self._body_timer.cancel()
 
-    def _too_large(self) -> bytes:
-        size = self.max_body_bytes // _MB
-        return (
-            b'{"error":"The request body is larger than %d MB. Send less, or upload documents.","code":"too_large"}'
-            % size
-        )
-
     def _too_slow(self) -> None:
-        self._refuse(
-            _TOO_SLOW,
-            b'{"error":"The request body did not arrive in time. Please send it again.","code":"request_timeout"}',
-        )
+        self._refuse(RequestTimeout())
 
-    def _refuse(self, head: bytes, body: bytes) -> None:
+    def _refuse(self, error: AmplifyError) -> None:
         """Answer at once, then let the rest of the body run out for a while: a connection closed in the middle of it
         would be reset, and the client would not see the answer."""
         self._cancel_timer()
         self._refused = True
         if self.channel is not None:
-            self.channel.transport.write(head % (len(body), body))
+            self.channel.transport.write(self._refusal(error))
             self._body_timer = reactor.callLater(LINGER_SECONDS, self.channel.loseConnection)
+
+    def _refusal(self, error: AmplifyError) -> bytes:
+        """The whole answer, with the headers that the application's own have."""
+        named = request_id(self._header("x-request-id"))
+        body = orjson.dumps(error.body(named))
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"connection", b"close"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", named.encode()),
+            *cors_headers(self.allowed_origins, self._header("origin")),
+        ]
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (error.status, HTTPStatus(error.status).phrase.encode(), lines, body)
+
+    def _header(self, name: str) -> str | None:
+        values: list[str] | None = self.requestHeaders.getRawHeaders(name)
+        return values[-1] if values else None
 
 
 def _bounded_factory(env: Env) -> type[HTTPFactory]:
     class BoundedRequest(_BoundedRequest):
         max_body_bytes = env.body_max_mb * _MB
         body_seconds = env.body_seconds
+        allowed_origins = env.allowed_origins
 
     class Factory(HTTPFactory):
         def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name

@@ -12,7 +12,8 @@ import yaml
 from amplify_chat.env import Env
 from chat import websocket
 from chat.runs import Reason
-from chat.schema import MAX_MESSAGES, parse_chat, parse_kill
+from chat.schema.base import MAX_MESSAGES
+from chat.schema.chat import parse_chat, parse_kill
 from chat.service import Limits
 from core.errors import AmplifyError, MethodNotAllowed, PayloadTooLarge, RequestTimeout
 

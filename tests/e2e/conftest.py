@@ -12,20 +12,24 @@ from tests.harness import Service, running_service
 SHORT = "mock+tokens=3+text=plain"
 EMOJI = "mock+tokens=6+text=emoji"
 PACED = "mock+tokens=30+gap=20+text=plain"
+HUNDRED = "mock+tokens=100+gap=20+text=plain"
 LONG = "mock+tokens=400+gap=25+text=plain"
 LATE = "mock+tokens=3+ttft=1500+text=plain"
 NEVER = "mock+fault=silent"
 PRICED = "gpt-4o"
+TOOLS = "mock+tokens=3+text=plain+fault=tools"
 COUNTED = "mock+tokens=5+in=1000+cached=400+out=70+reasoning=20"
 
 MODELS = [
     SHORT,
     EMOJI,
     PACED,
+    HUNDRED,
     LONG,
     LATE,
     NEVER,
     COUNTED,
+    TOOLS,
     *(f"mock+fault={fault}" for fault in ("400", "401", "429", "500", "503", "mute", "html", "garbage")),
     *(f"mock+tokens=8+at=4+text=plain+fault={fault}" for fault in ("cut", "close", "half-silent", "error-event")),
     *(f"mock+tokens=8+text=plain+fault={fault}" for fault in ("utf8", "two-in-one", "split", "no-done", "length")),

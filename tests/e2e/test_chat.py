@@ -6,6 +6,7 @@ import re
 import pytest
 
 from bench.upstream.testing import Upstream
+from llm.providers.openai_chat import usage_from_wire
 from tests.e2e.conftest import COUNTED, EMOJI, LATE, PACED, SHORT
 from tests.harness import CANARY, Service, question
 
@@ -216,3 +217,54 @@ async def test_bad_bodies_get_a_clear_answer(service: Service, case: str) -> Non
     assert says in answer.json["error"]
     assert answer.json["requestId"] == answer.headers["X-Request-ID"] == "bad-1"
     assert (await service.chat(SHORT)).text == "w0 w1 w2 "
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 5, "completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 9}},
+        {"prompt_tokens": -5, "completion_tokens": 10**19},
+        {"prompt_tokens": "5", "completion_tokens": "12", "prompt_tokens_details": {"cached_tokens": 7}},
+        {"prompt_tokens": None, "completion_tokens": 1.5, "prompt_tokens_details": []},
+    ],
+)
+def test_whatever_a_vendor_counts_can_be_booked(usage: dict[str, object]) -> None:
+    """Pure, because the mock counts sensibly."""
+    try:
+        counted = usage_from_wire(usage)
+    except (AttributeError, TypeError):
+        return  # told as a broken answer by JsonEventReader
+    numbers = (counted.input, counted.cache_read, counted.output, counted.reasoning)
+    assert all(type(number) is int and 0 <= number < 2**63 for number in numbers)
+    assert counted.reasoning <= counted.output
+
+
+async def test_the_platforms_dialect_for_developers(service: Service) -> None:
+    data = {
+        "messages": [{"role": "user", "content": "hi"}],
+        "dataSources": ["s3://a/b.json"],
+        "options": {"model": {"id": SHORT}, "prompt": "Be brief."},
+    }
+    answer = await service.ask({"data": data})
+    assert answer.json["success"] is True and answer.json["data"] == "w0 w1 w2 "
+
+
+async def test_null_is_as_good_as_absent(service: Service) -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "model": SHORT, "dataSources": None, "options": None}
+    assert (await service.ask(body)).text == "w0 w1 w2 "
+
+
+async def test_a_post_to_the_page_is_answered_as_json(service: Service) -> None:
+    answer = await service.ask({"messages": []}, path="/")
+    assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+async def test_names_that_the_books_cannot_hold_are_refused(service: Service) -> None:
+    answer = await service.chat(SHORT, options={"requestId": "x" * 129})
+    assert answer.status == 400 and "requestId" in answer.json["error"]
+    kill = await service.ask({"killSwitch": {"requestId": "x" * 129, "value": True}})
+    assert kill.status == 400
+
+
+async def test_the_books_name_the_assistant(service: Service) -> None:
+    assert service.record((await service.chat(SHORT)).headers["X-Run-Id"])["assistant"] == "default"

@@ -42,7 +42,10 @@ async def test_a_60_mb_body_is_refused_and_not_kept(service: Service) -> None:
     before = json.loads((await service.ask(path="/health", method="GET")).raw)["memory"]["peak"]
     answer = await _raw(service, _head(service, Content_Length=str(60 * 2**20)), b"x" * 65536)
     assert b" 413 " in answer.split(b"\r\n")[0]
-    assert json.loads(answer.rpartition(b"\r\n\r\n")[2])["code"] == "too_large"
+    said = json.loads(answer.rpartition(b"\r\n\r\n")[2])
+    assert said["code"] == "too_large" and said["requestId"].startswith("req-")
+    # A page must be able to read it: without these headers its browser shows a network error.
+    assert b"access-control-allow-origin: *" in answer.lower() and b"x-request-id: req-" in answer.lower()
     after = json.loads((await service.ask(path="/health", method="GET")).raw)["memory"]["peak"]
     assert after - before < 30 * 2**20
 

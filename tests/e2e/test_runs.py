@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.upstream.testing import Upstream
-from tests.e2e.conftest import LATE, LONG, NEVER, PACED, SHORT
+from tests.e2e.conftest import HUNDRED, LATE, LONG, NEVER, PACED, SHORT
 from tests.harness import Service, events_of, question, read_events, texts
 
 ROUTING_EVENTS = 6
@@ -184,3 +184,33 @@ async def test_days_are_the_sums_of_their_rows(service: Service) -> None:
     rows = service.sql("SELECT count(*) c, sum(input_tokens) i, sum(output_tokens) o FROM usage_usagerecord")
     days = service.sql("SELECT sum(calls) c, sum(input_tokens) i, sum(output_tokens) o FROM usage_usageday")
     assert tuple(rows[0]) == tuple(days[0])
+
+
+async def test_each_reader_that_leaves_gets_the_whole_grace(service: Service) -> None:
+    """The grace is 1 s here; a reader leaves at 0.7 s, another comes at 1.3 s: the run goes on."""
+    async with service.opened(question(HUNDRED)) as response:
+        run = response.headers["X-Run-Id"]
+        await read_events(response, ROUTING_EVENTS + 30)
+    await asyncio.sleep(0.7)  # time itself is what is tested: the grace that began with the run would be over
+    again = await service.ask(path=f"/runs/{run}/events", method="GET")
+    assert again.text == "".join(f"w{n} " for n in range(100))
+    assert service.record(run)["outcome"] == "finished"
+
+
+async def test_a_run_that_is_not_streamed_can_be_resumed_as_a_stream(service: Service) -> None:
+    whole = await service.ask(question(SHORT) | {"stream": False})
+    again = await service.ask(path=f"/runs/{whole.json['run']}/events", method="GET")
+    assert again.text == whole.json["data"] == "w0 w1 w2 "
+
+
+async def test_resuming_a_silent_run_is_answered_at_once(service: Service) -> None:
+    async with service.opened(question(LATE)) as first:
+        await read_events(first, ROUTING_EVENTS)
+        started = asyncio.get_running_loop().time()
+        headers = {"Last-Event-ID": str(ROUTING_EVENTS)}
+        path = f"/runs/{first.headers['X-Run-Id']}/events"
+        async with service.opened(path=path, method="GET", headers=headers) as again:
+            waited = asyncio.get_running_loop().time() - started
+            assert again.status == 200
+        # The model is silent for 1.5 s, the heartbeat comes after 0.4 s.
+        assert waited < 0.35

@@ -99,3 +99,46 @@ async def test_a_long_absence_leaves_the_row_in_the_log(monkeypatch: pytest.Monk
     lost = log.calls[-1]
     assert lost.args == ("ledger_row_lost",)
     assert (lost.kwargs["run_id"], lost.kwargs["micro_dollars"]) == ("run_lost", "7")
+
+
+async def test_who_records_as_the_writer_leaves_is_written_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends in the very turn of the loop in which another one's commit completes."""
+    gate = asyncio.Event()
+
+    async def commit(function: Any, records: Sequence[UsageRecord]) -> None:
+        await gate.wait()
+
+    monkeypatch.setattr(ledger_module, "run_blocking", commit)
+    ledger = Ledger()
+
+    async def late() -> None:
+        await gate.wait()
+        await ledger.record(_record())
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(ledger.record(_record()))
+        await asyncio.sleep(0)
+        group.create_task(late())
+        await asyncio.sleep(0)
+        gate.set()
+
+
+@pytest.mark.parametrize("refusal", [ValueError("a lone row"), OverflowError("too large")])
+async def test_a_row_that_the_database_refuses_takes_no_other_along(
+    monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
+    written: list[str] = []
+
+    async def commit(function: Any, records: Sequence[UsageRecord]) -> None:
+        await asyncio.sleep(0)
+        if any(record.user_id == "bad" for record in records):
+            raise refusal
+        written.extend(record.user_id for record in records)
+
+    monkeypatch.setattr(ledger_module, "run_blocking", commit)
+    ledger = Ledger()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        for user in ("first", "a", "bad", "b"):
+            group.create_task(ledger.record(_record(user_id=user)))
+    await ledger.flush()
+    assert sorted(written) == ["a", "b", "first"]

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from amplify_chat.serving.lifecycle import AddressInUse, listening_socket, say, settle_memory, start_embedded
+from amplify_chat.serving.lifecycle import AddressInUse, listening_socket, say, settle_memory
 
 
 class Command(BaseCommand):
@@ -23,7 +23,8 @@ class Command(BaseCommand):
             listener = listening_socket(env.host, env.port)
         except AddressInUse as error:
             raise CommandError(str(error)) from error
-        start_embedded(wiring)
+        if reason := wiring.load_embedded():
+            say(f"No embedded model here: {reason}. A scripted answer stands in, labelled as such.")
         host, port = listener.getsockname()[:2]
         say(f"Amplify Chat is ready on http://{host}:{port} ({options['server']}). Ctrl-C stops it.")
         settle_memory()

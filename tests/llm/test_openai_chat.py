@@ -8,10 +8,10 @@ from core.errors import ModelBrokeOff, ModelBusy
 from llm.events import Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage, UsageReported
 from llm.messages import Message, ModelRequest
 from llm.model import ModelCard
-from llm.providers.openai import from_wire, to_wire, usage_from_wire
+from llm.providers.openai_chat import from_wire, to_wire, usage_from_wire
 
 CARD = ModelCard(id="m", name="M", provider="openai", context_window=1000, output_limit=300)
-ASK = (Message(role="system", text="Be brief."), Message(role="user", text="2+2?"))
+ASK = (Message.of("system", "Be brief."), Message.of("user", "2+2?"))
 
 
 def test_request() -> None:

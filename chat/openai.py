@@ -1,0 +1,99 @@
+"""OpenAI's front door: `POST /v1/chat/completions`, `GET /v1/models`, `GET /v1/models/<id>`.
+
+The same admission, runs, ledger and kill as `/chat`; the model is asked directly, no assistant stands between.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from chat.consumer import HttpConsumer, Rest
+from chat.http import StreamConsumer, as_sse
+from chat.openai_wire import Chunks, Completion, error_json
+from chat.runs import Run
+from chat.schema.base import parse_json
+from chat.schema.completions import parse_completion
+from core.errors import AmplifyError, NotFound, UnknownModel
+from llm.model import Model
+
+_DONE = b"data: [DONE]\n\n"
+
+
+class RunStopped(AmplifyError):
+    """The caller stopped it."""
+
+    status = 400  # not 409, which OpenAI's clients try again
+    code = "stopped"
+    default = "The answer was stopped before it was complete."
+
+
+class ModelNotFound(NotFound):
+    """OpenAI says 404 where `/chat` says 400."""
+
+    code = "model_not_found"
+
+
+class _OpenAIErrors(HttpConsumer):
+    def error_body(self, error: AmplifyError) -> dict[str, Any]:
+        return error_json(error)
+
+
+class CompletionsConsumer(_OpenAIErrors, StreamConsumer):
+    """`POST /v1/chat/completions`."""
+
+    async def respond(self, body: bytes) -> Rest:
+        principal = await self.service.identify(self.headers)
+        request = parse_completion(parse_json(body))
+        encode = Chunks(request.model, with_usage=request.wants_usage) if request.stream else Completion(request.model)
+        # The caller's own request id names the run for the kill switch.
+        question = request.question(self.request_id if "x-request-id" in self.headers else "")
+        try:
+            run = await self.service.start(principal, question, encode, directly=True)
+        except UnknownModel as error:
+            raise ModelNotFound(error.message) from error
+        if isinstance(encode, Completion):
+            return partial(self.answer_whole, run, partial(_whole, run, encode))
+        return partial(self.follow, run, encode=as_sse, end=_DONE)
+
+
+def _whole(run: Run, completion: Completion) -> dict[str, Any]:
+    if run.error is not None:
+        raise run.error
+    if run.reason != "finished":
+        raise RunStopped
+    return completion.json()
+
+
+class ModelsConsumer(_OpenAIErrors):
+    """`GET /v1/models`: what this caller may use."""
+
+    methods = ("GET",)
+
+    async def respond(self, body: bytes) -> Rest:
+        principal = await self.service.identify(self.headers)
+        await self.reply_json(200, _listed(await self.service.models(principal)))
+        return None
+
+
+class ModelConsumer(_OpenAIErrors):
+    """`GET /v1/models/<id>`."""
+
+    methods = ("GET",)
+
+    async def respond(self, body: bytes) -> Rest:
+        principal = await self.service.identify(self.headers)
+        wanted = self.scope["url_route"]["kwargs"]["model_id"]
+        for model in await self.service.models(principal):
+            if model.card.id == wanted:
+                await self.reply_json(200, _entry(model))
+                return None
+        raise ModelNotFound(f"There is no model {wanted[:100]!r} for you. GET /v1/models lists what there is.")
+
+
+def _listed(models: Sequence[Model]) -> dict[str, Any]:
+    return {"object": "list", "data": [_entry(model) for model in models]}
+
+
+def _entry(model: Model) -> dict[str, Any]:
+    # OpenAI gives the moment a model was made; nobody tells us, and its clients want a number.
+    return {"id": model.card.id, "object": "model", "created": 0, "owned_by": model.card.provider}
