@@ -32,14 +32,16 @@ from tests.harness import (
     wait_until,
 )
 
-MODELS = [SHORT, PACED, LONG]
+# Long enough for three more requests on a machine that is busy.
+SECONDS_LONG = "mock+tokens=200+gap=20+text=plain"
+MODELS = [SHORT, PACED, LONG, SECONDS_LONG]
 
 
 async def test_a_drain_cuts_nothing_and_lets_nothing_in(server: str, upstream: Upstream, tmp_path: Path) -> None:
     with running_service(tmp_path, server=server, upstream=upstream.url, models=MODELS) as service:
         async with (
             connect(service.ws_url, additional_headers=service.headers()) as idle,
-            service.opened(question(PACED)) as response,
+            service.opened(question(SECONDS_LONG)) as response,
         ):
             seen = await read_events(response, ROUTING_EVENTS + 2)
             service.process.send_signal(signal.SIGTERM)
@@ -51,7 +53,7 @@ async def test_a_drain_cuts_nothing_and_lets_nothing_in(server: str, upstream: U
             ready, health = [await service.ask(path=p, method="GET") for p in ("/readyz", "/health")]
             rest = events_of(await response.content.read())
         run = response.headers["X-Run-Id"]
-        assert texts(seen + rest) == "".join(f"w{n} " for n in range(30))
+        assert texts(seen + rest) == "".join(f"w{n} " for n in range(200))
         assert rest[-1] == {"s": 0, "type": "end"}
         assert (refused.status, refused.json["code"]) == (503, "draining")
         assert "Retry-After" in refused.headers
