@@ -16,10 +16,10 @@ setup: .venv/.run ## make .venv with what `make run` needs
 run: .venv/.run ## start the service on PORT (8080) with a real model inside
 	@exec $(BIN)/python manage.py demo
 
-test: .venv/.dev ## every fast test
+test: .venv/.dev .venv/.clients ## every fast test
 	@$(BIN)/python -m pytest -n auto
 
-test-slow: .venv/.dev ## the slow suites
+test-slow: .venv/.dev .venv/.clients ## the slow suites
 	@$(BIN)/python -m pytest -m slow
 
 check: .venv/.dev ## ruff, mypy, import-linter, migrations in step
@@ -58,6 +58,11 @@ clean: ## remove .venv and caches (never your data in var/)
 	@touch $@
 
 .venv/.run: .venv/.embedded
+	@touch $@
+
+.venv/.clients: .venv/.dev requirements/clients.txt
+	@$(BIN)/python -m venv .venv/clients
+	@.venv/clients/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/clients.txt
 	@touch $@
 
 .venv/.dev: .venv/.embedded requirements/dev.txt

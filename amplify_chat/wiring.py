@@ -1,13 +1,13 @@
 """The composition root: which parts the service is made of, from the environment. Nothing else builds them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import structlog
 
 from accounts.authentication import ApiKeys, Authenticator
 from accounts.principal import Principal
 from amplify_chat.env import Env
+from amplify_chat.model_sources import ModelMaker, ModelSources
 from assistants.default import DefaultAssistant
 from assistants.registry import AssistantRegistry
 from chat.registry import RunRegistry
@@ -15,16 +15,14 @@ from chat.runs import Run, RunLimits
 from chat.service import ChatService, Limits
 from core.aio import run_blocking
 from core.http import HttpClient, HttpTimeouts
-from llm.catalogue import Catalogue, ListedModels, ModelSource, named
+from llm.cards import CardBook
+from llm.catalogue import Catalogue
 from llm.embedded import CARD as EMBEDDED_CARD
 from llm.embedded import EmbeddedServer, EmbeddedUnavailable
-from llm.endpoints import OPENAI_URL, Api, Endpoint, base_endpoint, read_endpoints_file
-from llm.model import Model, ModelCard
-from llm.pool import Member, Pool
-from llm.prepare import Prepared
-from llm.providers.openai_chat import OpenAIChat
+from llm.endpoints import base_endpoint
+from llm.model import Model
+from llm.pool import Fallback
 from llm.scripted import ScriptedModel
-from llm.vendor import Provider, VendorModel
 from usage.ledger import Ledger
 from usage.metered import Meter, Metered
 from usage.models import Outcome
@@ -46,7 +44,8 @@ class Wiring:
                 gap=env.upstream_gap_seconds,
             )
         )
-        self._providers: dict[Api, Provider] = {"chat": OpenAIChat()}
+        self.cards = CardBook()
+        self._maker = ModelMaker(env, self.client, self.cards)
         self.ledger = Ledger()
         self.embedded: EmbeddedServer | ScriptedModel | None = None
         self.service = self._service()
@@ -55,7 +54,9 @@ class Wiring:
         env = self.env
         return ChatService(
             authenticator=Authenticator([ApiKeys()]),
-            catalogue=Catalogue(self._sources()),
+            catalogue=Catalogue(
+                [*ModelSources(env, self.client, self._maker).all(), self._embedded_models], rules=self.cards
+            ),
             assistants=AssistantRegistry([DefaultAssistant()]),
             runs=RunRegistry(
                 RunLimits(
@@ -75,7 +76,7 @@ class Wiring:
             ),
         )
 
-    def _metered_for(self, model: Model, principal: Principal, run: Run) -> Model:
+    def _metered_for(self, models: Sequence[Model], principal: Principal, run: Run) -> Model:
         meter = Meter(
             ledger=self.ledger,
             principal=principal,
@@ -85,31 +86,8 @@ class Wiring:
             spent=run.spend,
             assistant=lambda: run.assistant,
         )
-        return Metered(model, meter)
-
-    def _sources(self) -> list[ModelSource]:
-        """In the order in which they give the default model: what somebody configured goes before the embedded one."""
-        return [*self._endpoint_models(), *self._openai_models(), self._embedded_models]
-
-    def _endpoint_models(self) -> list[ModelSource]:
-        if not self.env.llm_endpoints_file:
-            return []
-        pools = read_endpoints_file(Path(self.env.llm_endpoints_file))
-        return [named([self._chat_model(model_id, endpoints) for model_id, endpoints in pools.items()])]
-
-    def _openai_models(self) -> list[ModelSource]:
-        env = self.env
-        if not (env.openai_api_key or env.openai_base_url):
-            return []
-        base_url = env.openai_base_url or OPENAI_URL
-        endpoint = base_endpoint(base_url, env.openai_api_key)
-
-        def make(model_id: str) -> Model:
-            return self._chat_model(model_id, [endpoint])
-
-        if env.openai_models:
-            return [named([make(model_id) for model_id in env.openai_models])]
-        return [ListedModels(base_url=base_url, endpoint=endpoint, client=self.client, make=make)]
+        metered = [Metered(model, meter) for model in models]
+        return metered[0] if len(metered) == 1 else Fallback(metered)
 
     def load_embedded(self) -> str:
         """Load the embedded model if it is on, once; blocks. Where it cannot run, a scripted one stands in, and the
@@ -130,28 +108,11 @@ class Wiring:
         match self.embedded:
             case EmbeddedServer():
                 endpoint = base_endpoint(self.embedded.base_url, "")
-                return [self._pooled(EMBEDDED_CARD, [endpoint])]
+                return [self._maker.of_card(EMBEDDED_CARD, [endpoint])]
             case ScriptedModel():
                 return [self.embedded]
             case _:
                 return []
-
-    def _chat_model(self, model_id: str, endpoints: Sequence[Endpoint]) -> Model:
-        card = ModelCard(id=model_id, name=model_id, provider=endpoints[0].provider)
-        return self._pooled(card, endpoints)
-
-    def _pooled(self, card: ModelCard, endpoints: Sequence[Endpoint]) -> Model:
-        """A model behind its endpoints, told only what it can take."""
-        members = [
-            Member(
-                model=VendorModel(card, endpoint, self._providers[endpoint.api], self.client),
-                name=endpoint.name,
-                weight=endpoint.weight,
-                max_concurrent=endpoint.max_concurrent,
-            )
-            for endpoint in endpoints
-        ]
-        return Prepared(Pool(card, members))
 
     async def aclose(self) -> None:
         """After the last run: write what is left to write, close what is open."""

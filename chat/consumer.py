@@ -104,7 +104,7 @@ class HttpConsumer(AsyncHttpConsumer):
             # Too late for a status: the connection ends, the client sees an incomplete body.
             log.warning("response_broken_off", request=self.request_id, code=error.code)
             return
-        headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+        headers = [(name.lower().encode(), value.encode()) for name, value in error.answer_headers().items()]
         body_is_coming = isinstance(error, PayloadTooLarge | RequestTimeout)
         if body_is_coming:
             headers.append((b"connection", b"close"))

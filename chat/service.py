@@ -23,8 +23,8 @@ from llm.model import Model
 # For the last bytes of ended runs to leave; a client that reads slower than that is cut.
 LAST_BYTES_SECONDS = 5.0
 
-MeteredFor = Callable[[Model, Principal, Run], Model]
-"""A model as one run calls it: with its behaviours around it, its cost booked to the principal."""
+MeteredFor = Callable[[Sequence[Model], Principal, Run], Model]
+"""Models in order of preference as one run calls them: as one model, its cost booked to the principal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class ChatService:
 
     async def models(self, principal: Principal) -> Sequence[Model]:
         """What the caller may use; the first is the default."""
-        return await self.catalogue.models()
+        return await self.catalogue.models(principal.groups)
 
     async def start(self, principal: Principal, question: Question, encode: Encoder, *, directly: bool = False) -> Run:
         """Admit a question and begin its run; `directly` asks the model itself, without an assistant.
@@ -86,10 +86,10 @@ class ChatService:
         """
         if self.runs.draining:
             raise Draining
-        model = await self.catalogue.find(question.model_id)
+        models = await self.catalogue.find(question.model_id, principal.groups)
 
         def answer(run: Run) -> AsyncGenerator[Event, None]:
-            metered = self.metered_for(model, principal, run)
+            metered = self.metered_for(models, principal, run)
             if directly:
                 return metered.stream(question.request)
             turn = Turn(principal=principal, model=metered, request=question.request, options=question.options)

@@ -28,6 +28,7 @@ body, a key or a token.
 """
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any, ClassVar
 
 
@@ -53,6 +54,10 @@ class AmplifyError(Exception):
     @property
     def message(self) -> str:
         return str(self.args[0])
+
+    def answer_headers(self) -> Mapping[str, str]:
+        """The headers that the answer has because of it."""
+        return self.headers
 
     def body(self, request_id: str) -> dict[str, Any]:
         """The JSON object that clients get: today's clients show `error`."""
@@ -138,6 +143,9 @@ class ModelFailed(AmplifyError):
         """`retry_after`: seconds that the vendor asked to wait."""
         super().__init__(message)
         self.retry_after = retry_after
+
+    def answer_headers(self) -> Mapping[str, str]:
+        return self.headers if self.retry_after is None else {"Retry-After": str(ceil(self.retry_after))}
 
 
 class ModelRefused(ModelFailed):

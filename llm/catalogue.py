@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Protocol
 
 import aiohttp
 import orjson
@@ -32,46 +34,87 @@ ModelSource = Callable[[], Awaitable[Sequence[Model] | None]]
 """A place that models come from; None when it cannot say at the moment, and is asked again."""
 
 
-class Catalogue:
-    """The models by id, in the order of their sources; the first is the default.
+class ModelRules(Protocol):
+    """Who may use which model, and which one stands for another."""
 
-    Sources are asked together: at the first request, and again, at most twice a minute, when one of them could not
-    say or when somebody names an unknown model.
+    async def may_use(self, principal_groups: AbstractSet[str], model_id: str) -> bool: ...
+
+    async def roles(self) -> Mapping[str, str]:
+        """`default`, `advanced`, `cheapest`, `document_caching`: model ids."""
+
+    async def fallback_of(self, model_id: str) -> str | None: ...
+
+    async def in_order(self, model_ids: Iterable[str]) -> list[str]: ...
+
+
+class Catalogue:
+    """The models by id, in the order of their sources, unless the rules have another.
+
+    Sources are asked together: at the first request; at most twice a minute when one of them could not say or when
+    somebody names an unknown model; and in the background when the last answer is a minute old.
     """
 
     REFRESH_SECONDS = 30.0
+    MAX_AGE_SECONDS = 60.0
 
-    def __init__(self, sources: Sequence[ModelSource]) -> None:
+    def __init__(self, sources: Sequence[ModelSource], rules: ModelRules) -> None:
         self._sources = tuple(sources)
+        self._rules = rules
         self._found: list[Sequence[Model] | None] = [None] * len(self._sources)
         self._models: dict[str, Model] = {}
         self._asked_at = float("-inf")
         self._asking: asyncio.Task[None] | None = None
         self._tasks = TaskSet()
 
-    async def models(self) -> Sequence[Model]:
-        if None in self._found:
-            # Somebody waits only as long as there is nothing at all.
-            await self._refresh(wait=not self._models)
-        return tuple(self._models.values())
+    async def models(self, groups: AbstractSet[str] = frozenset()) -> Sequence[Model]:
+        """What a member of these groups may use."""
+        await self._keep_fresh()
+        ordered = await self._rules.in_order(self._models)
+        return [self._models[name] for name in ordered if await self._rules.may_use(groups, name)]
 
-    async def find(self, model_id: str | None) -> Model:
-        """The model of that id, or the default one for None. Raises UnknownModel; Unavailable when there are none."""
-        models = await self.models()
+    async def find(self, model_id: str | None, groups: AbstractSet[str] = frozenset()) -> Sequence[Model]:
+        """The model of that id, or the default one for None, and behind it the ones that answer when it fails.
+
+        Raises UnknownModel, for one that the groups may not use too; Unavailable when there are none.
+        """
+        await self._keep_fresh()
         if model_id is not None and model_id not in self._models:
             await self._refresh(wait=True)
-        if not self._models:
-            raise Unavailable("No model is available. Set OPENAI_API_KEY, LLM_ENDPOINTS_FILE or EMBEDDED_MODEL=on.")
-        if model_id is None:
-            return models[0]
-        try:
-            return self._models[model_id]
-        except KeyError:
-            raise UnknownModel(self._unknown(model_id)) from None
+        wanted = model_id or await self._default(groups)
+        if wanted not in self._models or not await self._rules.may_use(groups, wanted):
+            raise UnknownModel(await self._unknown(wanted, groups))
+        return [self._models[wanted], *await self._fallbacks(wanted, groups)]
 
-    def _unknown(self, model_id: str) -> str:
-        known = ", ".join(list(self._models)[:_NAMED_IN_AN_ERROR])
+    async def _default(self, groups: AbstractSet[str]) -> str:
+        chosen = (await self._rules.roles()).get("default")
+        if chosen in self._models and await self._rules.may_use(groups, chosen):
+            return chosen
+        models = await self.models(groups)
+        if not models:
+            raise Unavailable(
+                "No model is available. Set OPENAI_API_KEY, LLM_ENDPOINTS_FILE or EMBEDDED_MODEL=on, and see in the "
+                "admin which models are enabled and for whom."
+            )
+        return models[0].card.id
+
+    async def _fallbacks(self, model_id: str, groups: AbstractSet[str]) -> Sequence[Model]:
+        chain: dict[str, Model] = {}
+        following = await self._rules.fallback_of(model_id)
+        while following is not None and following not in chain and following != model_id:
+            if following in self._models and await self._rules.may_use(groups, following):
+                chain[following] = self._models[following]
+            following = await self._rules.fallback_of(following)
+        return list(chain.values())
+
+    async def _unknown(self, model_id: str, groups: AbstractSet[str]) -> str:
+        known = ", ".join([model.card.id for model in await self.models(groups)][:_NAMED_IN_AN_ERROR])
         return f"Invalid model. There is no {model_id[:100]!r}; choose one of: {known}."
+
+    async def _keep_fresh(self) -> None:
+        old = time.monotonic() - self._asked_at > self.MAX_AGE_SECONDS
+        if old or None in self._found:
+            # Somebody waits only as long as there is nothing at all.
+            await self._refresh(wait=not self._models)
 
     async def _refresh(self, *, wait: bool) -> None:
         """Ask all sources again, once for all who want it at the same time."""
@@ -96,7 +139,9 @@ class Catalogue:
 class ListedModels:
     """The models that a compatible server lists at `GET {base}/models`."""
 
-    def __init__(self, *, base_url: str, endpoint: Endpoint, client: HttpClient, make: Callable[[str], Model]) -> None:
+    def __init__(
+        self, *, base_url: str, endpoint: Endpoint, client: HttpClient, make: Callable[[str], Awaitable[Model]]
+    ) -> None:
         self._url = f"{base_url.rstrip('/')}/models"
         self._endpoint = endpoint
         self._client = client
@@ -112,7 +157,7 @@ class ListedModels:
                 hint="Is OPENAI_BASE_URL right and its server up? OPENAI_MODELS names models without asking it.",
             )
             return None
-        return [self._make(model_id) for model_id in ids if _is_for_chat(model_id)]
+        return [await self._make(model_id) for model_id in ids if is_for_chat(model_id)]
 
     async def _ids(self) -> list[str]:
         timeout = aiohttp.ClientTimeout(total=LIST_TIMEOUT_SECONDS)
@@ -123,15 +168,5 @@ class ListedModels:
             return [str(entry["id"]) for entry in content["data"]]
 
 
-def _is_for_chat(model_id: str) -> bool:
+def is_for_chat(model_id: str) -> bool:
     return len(model_id) <= MAX_ID and not any(word in model_id.lower() for word in _OTHER_PURPOSES)
-
-
-def named(models: Sequence[Model]) -> ModelSource:
-    """A source of models that are known beforehand."""
-    chat = [model for model in models if _is_for_chat(model.card.id)]
-
-    async def source() -> Sequence[Model]:
-        return chat
-
-    return source

@@ -1,14 +1,16 @@
 """Where models answer: endpoints, read from the environment or from a file in the platform's secret format."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal, get_args
+from urllib.parse import SplitResult, urlsplit
 
 from core.errors import ConfigurationError
 
 OPENAI_URL = "https://api.openai.com/v1"
+MAX_WEIGHT = 1_000_000
 _AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 Api = Literal["chat", "responses", "anthropic", "bedrock", "gemini"]
@@ -55,55 +57,98 @@ class Endpoint:
         return {"Authorization": f"Bearer {self.key}"}
 
 
+def endpoint_of(url: str, key: str, **more: Any) -> Endpoint:
+    """An endpoint whose API and provider are told by its address, unless `more` says otherwise."""
+    told = _told_by(urlsplit(url))
+    return Endpoint(url=url, key=key, **{"provider": told[0], "api": told[1], **more})
+
+
+def _told_by(url: SplitResult) -> tuple[str, Api]:
+    host = url.hostname or ""
+    api: Api = "responses" if url.path.endswith("/responses") else "chat"
+    if host.endswith(_AZURE_HOSTS):
+        return "azure", api
+    for name, provider, native in _VENDOR_HOSTS:
+        if name in host:
+            return provider, api if native is None or "/openai/" in url.path else native
+    return "compatible", api
+
+
+# Part of the host, provider, and the API that is spoken there unless the path is one of OpenAI's.
+_VENDOR_HOSTS: tuple[tuple[str, str, Api | None], ...] = (
+    ("api.openai.com", "openai", None),
+    ("api.anthropic.com", "anthropic", "anthropic"),
+    ("bedrock-runtime.", "bedrock", "bedrock"),
+    ("generativelanguage.googleapis.com", "gemini", "gemini"),
+)
+
+
 def base_endpoint(base_url: str, key: str) -> Endpoint:
     """The endpoint of a server given by its base URL (`OPENAI_BASE_URL`, ending in /v1 as a rule)."""
-    provider = "openai" if base_url.rstrip("/") == OPENAI_URL else "compatible"
-    return Endpoint(url=f"{base_url.rstrip('/')}/chat/completions", key=key, provider=provider)
+    return endpoint_of(f"{base_url.rstrip('/')}/chat/completions", key)
 
 
-def read_endpoints_file(path: Path) -> dict[str, tuple[Endpoint, ...]]:
-    """Model id to its endpoints, from `{"models": [{"<id>": {"endpoints": [{"url": …, "key": …}]}}]}`.
+Pools = Mapping[str, tuple[Endpoint, ...]]
+"""Model id to its endpoints."""
 
-    The format is the platform's endpoint secret (llm-providers: endpoint and key configuration). Raises
-    EndpointsError; its message never holds a key.
-    """
+
+def read_endpoints_file(path: Path) -> Pools:
+    """The pools of a file. Raises EndpointsError; its message never holds a key."""
     try:
-        content = json.loads(path.read_text())
+        text = path.read_text()
     except OSError as error:
         raise EndpointsError(f"LLM_ENDPOINTS_FILE: {path} cannot be read ({error.strerror}).") from error
+    return parse_endpoints(text, f"LLM_ENDPOINTS_FILE: {path}")
+
+
+def parse_endpoints(text: str, source: str) -> Pools:
+    """The pools in `{"models": [{"<id>": {"endpoints": [{"url": …, "key": …}]}}]}`.
+
+    The format is the platform's endpoint secret (llm-providers: endpoint and key configuration); each endpoint may also
+    have `weight`, `maxConcurrent`, `api` and `provider`. Raises EndpointsError that begins with `source`.
+    """
+    try:
+        content = json.loads(text)
     except ValueError as error:
-        raise EndpointsError(f"LLM_ENDPOINTS_FILE: {path} is not JSON.") from error
+        raise EndpointsError(f"{source} is not JSON.") from error
     models = content.get("models") if isinstance(content, dict) else None
     if not isinstance(models, list):
-        raise EndpointsError('LLM_ENDPOINTS_FILE: expected an object {"models": [...]}.')
+        raise EndpointsError(f'{source}: expected an object {{"models": [...]}}.')
     pools: dict[str, tuple[Endpoint, ...]] = {}
-    for entry in models:
-        for model_id, value in _mapping(entry, "models[]").items():
-            # The first entry that owns a name wins, as on the platform.
-            pools.setdefault(model_id, _endpoints(model_id, value))
+    try:
+        for entry in models:
+            for model_id, value in _mapping(entry, "models[]").items():
+                # The first entry that owns a name wins, as on the platform.
+                pools.setdefault(model_id, _endpoints(model_id, value))
+    except EndpointsError as error:
+        raise EndpointsError(f"{source}: {error}") from None
     return pools
 
 
 def _endpoints(model_id: str, value: Any) -> tuple[Endpoint, ...]:
     listed = _mapping(value, model_id).get("endpoints")
     if not isinstance(listed, list) or not listed:
-        raise EndpointsError(f'LLM_ENDPOINTS_FILE: {model_id} needs "endpoints": [{{"url": …, "key": …}}].')
-    return tuple(_endpoint(model_id, item) for item in listed)
+        raise EndpointsError(f'{model_id} needs "endpoints": [{{"url": …, "key": …}}].')
+    return tuple(_endpoint(model_id, _mapping(item, model_id)) for item in listed)
 
 
-def _endpoint(model_id: str, item: Any) -> Endpoint:
-    url, key = (_mapping(item, model_id).get(name) for name in ("url", "key"))
+def _endpoint(model_id: str, item: dict[str, Any]) -> Endpoint:
+    url, key, weight, most = (item.get(name) for name in ("url", "key", "weight", "maxConcurrent"))
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-        raise EndpointsError(
-            f"LLM_ENDPOINTS_FILE: {model_id} has an endpoint whose url does not start with http(s)://."
-        )
+        raise EndpointsError(f"{model_id} has an endpoint whose url does not start with http(s)://.")
     if not isinstance(key, str):
-        raise EndpointsError(f"LLM_ENDPOINTS_FILE: {model_id} has an endpoint without a key.")
-    openai = url.startswith(OPENAI_URL)
-    return Endpoint(url=url, key=key, provider="openai" if openai else "compatible")
+        raise EndpointsError(f'{model_id} has an endpoint without a key ("" where none is needed).')
+    if weight is not None and not (type(weight) in (int, float) and 0 < weight < MAX_WEIGHT):
+        raise EndpointsError(f"{model_id} has an endpoint whose weight is not a positive number.")
+    if most is not None and not (type(most) is int and most > 0):
+        raise EndpointsError(f"{model_id} has an endpoint whose maxConcurrent is not a positive whole number.")
+    more = {name: item[name] for name in ("api", "provider") if isinstance(item.get(name), str)}
+    if more.get("api", "chat") not in get_args(Api):
+        raise EndpointsError(f"{model_id} has an endpoint whose api is not one of {', '.join(get_args(Api))}.")
+    return endpoint_of(url, key, weight=float(weight or 1), max_concurrent=most, **more)
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise EndpointsError(f"LLM_ENDPOINTS_FILE: {where} should be an object.")
+        raise EndpointsError(f"{where} should be an object.")
     return value

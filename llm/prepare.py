@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from core.errors import BadRequest
 from llm.events import Event
-from llm.messages import Image, Message, ModelRequest, Part, Text
+from llm.messages import Image, Message, ModelRequest, Part, Text, ToolCall
 from llm.model import ModelCard, WrappedModel
 
 BLIND_NOTE = "[An image stood here. You cannot see images: tell the user so, and suggest a model that can.]"
@@ -41,6 +41,8 @@ def _parts(card: ModelCard, message: Message) -> Iterator[Part]:
             continue  # several vendors refuse blank text
         if isinstance(part, Image):
             yield _seen(card, part)
+        elif isinstance(part, ToolCall) and part.signature and card.provider != "gemini":
+            yield replace(part, signature="")  # another vendor's, from before the conversation changed its model
         else:
             yield part
 

@@ -17,7 +17,7 @@ from llm.model import Model, ModelCard, WrappedModel
 from llm.tokens import estimate_bytes, estimate_messages
 from usage.ledger import Ledger
 from usage.models import Outcome, UsageRecord
-from usage.prices import Cost, cost_of
+from usage.prices import PRICES, Cost, cost_of
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +44,8 @@ class _Call:
     """What is known of a call so far."""
 
     started: float = field(default_factory=time.monotonic)
+    asked: bool = False
+    """The model was asked; a run may be stopped before that."""
     first_token: float | None = None
     usage: Usage | None = None
     deltas: int = 0
@@ -59,7 +61,7 @@ class _Call:
         """What the vendor said; else our estimate of what it will charge for."""
         if self.usage is not None:
             return self.usage
-        if outcome is Outcome.FAILED and not self.deltas:
+        if not self.asked or (outcome is Outcome.FAILED and not self.deltas):
             return Usage(estimated=True)
         # Most vendors send a delta a token, so that there are at least as many tokens as deltas.
         output = max(self.deltas, estimate_bytes(self.output_bytes))
@@ -81,6 +83,8 @@ class Metered(WrappedModel):
         booked = False
         outcome, error_code = None, ""
         try:
+            await PRICES.refresh()
+            call.asked = True
             async with aclosing(self.inner.stream(request)) as events:
                 async for event in events:
                     match event:

@@ -1,58 +1,128 @@
-"""What a call costs, from the price list inside the package `genai-prices` (nothing is downloaded)."""
+"""What a call costs: by our own prices (`usage.models.Price`) first, then by the price list of `genai-prices`."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from functools import lru_cache
-from typing import Any
 
-import genai_prices
 import structlog
-from genai_prices import data_snapshot
 
+from core.remembered import REMEMBERED_SECONDS, Remembered
 from llm.events import Usage
 from llm.model import ModelCard
+from usage.models import Price
+from usage.price_list import VERSION, listed_cost, read_price_list
+
+__all__ = ["PRICES", "VERSION", "Cost", "PriceBook", "cost_of"]
 
 log = structlog.get_logger(__name__)
 
 MICRO = Decimal(1_000_000)
-VERSION = f"genai-prices {genai_prices.__version__}"
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     micro_dollars: int
     price_version: str
-    """Which price list; empty when none knows the model: then the cost is 0 and the admin marks the row."""
+    """By which price; empty when nobody knows one: then the cost is 0 and the admin marks the row."""
 
 
-def cost_of(card: ModelCard, usage: Usage) -> Cost:
-    """Price one call; exact to the micro-dollar, halves to even. A model that runs on our own machine costs nothing."""
-    if card.provider == "embedded":
-        return Cost(0, "embedded")
-    found = _listed(card.provider, card.id)
-    if found is None:
-        return Cost(0, "")
-    provider, model = found
-    priced = model.calc_price(_for_pricing(usage), provider)
-    return Cost(int((priced.total_price * MICRO).quantize(Decimal(1), ROUND_HALF_EVEN)), VERSION)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalPrice:
+    """One version, in US dollars per million tokens, which is micro-dollars per token."""
+
+    version: str
+    valid_from: datetime
+    input: Decimal | None
+    """None: from then on the price list holds again."""
+    cache_read: Decimal
+    cache_write: Decimal
+    output: Decimal
+
+    def micro_dollars(self, usage: Usage) -> Decimal:
+        return (
+            usage.input * (self.input or Decimal(0))
+            + usage.cache_read * self.cache_read
+            + usage.cache_write * self.cache_write
+            + usage.output * self.output
+        )
 
 
-def _for_pricing(usage: Usage) -> genai_prices.Usage:
-    # genai-prices wants the whole input and takes the cached parts out of it again.
-    return genai_prices.Usage(
-        input_tokens=usage.input + usage.cache_read + usage.cache_write,
-        cache_read_tokens=usage.cache_read,
-        cache_write_tokens=usage.cache_write,
-        output_tokens=usage.output,
+LocalPrices = Mapping[tuple[str, str], tuple[LocalPrice, ...]]
+"""(model id, provider or "") to its versions, newest first."""
+
+
+class PriceBook:
+    """Our own prices as they were seconds ago. `cost_of` is pure memory; await `refresh()` before a call is made."""
+
+    def __init__(self, *, seconds: float = REMEMBERED_SECONDS) -> None:
+        self._prices = Remembered(_read_prices, name="prices", tables=(Price,), seconds=seconds)
+        self._warned = False
+
+    async def refresh(self) -> None:
+        """Read the prices again if they are old or were changed; mostly costs nothing."""
+        await self._prices.get()
+
+    def cost_of(self, card: ModelCard, usage: Usage, *, now: datetime | None = None) -> Cost:
+        """Price one call; exact to the micro-dollar, halves to even.
+
+        Without a price of our own, a model that runs on our own machine costs nothing.
+        """
+        moment = now or datetime.now(UTC)
+        local = _in_force(self._known(), card, moment)
+        if local is not None:
+            return Cost(_whole(local.micro_dollars(usage)), local.version)
+        if card.provider == "embedded":
+            return Cost(0, "embedded")
+        dollars = listed_cost(card, usage, now=moment)
+        return Cost(0, "") if dollars is None else Cost(_whole(dollars * MICRO), VERSION)
+
+    def _known(self) -> LocalPrices:
+        if self._prices.value is not None:
+            return self._prices.value
+        if not self._warned:
+            self._warned = True
+            log.warning("local_prices_unread", hint="Until the database answers, calls are booked by the price list.")
+        return {}
+
+
+def _in_force(prices: LocalPrices, card: ModelCard, moment: datetime) -> LocalPrice | None:
+    """The newest version that holds already; one for the very provider goes before one for any."""
+    for key in ((card.id, card.provider), (card.id, "")):
+        price = next((price for price in prices.get(key, ()) if price.valid_from <= moment), None)
+        if price is not None and price.input is not None:
+            return price
+    return None
+
+
+def _whole(micro_dollars: Decimal) -> int:
+    return int(micro_dollars.quantize(Decimal(1), ROUND_HALF_EVEN))
+
+
+def _read_prices() -> LocalPrices:
+    read_price_list()  # here, off the loop
+    prices: dict[tuple[str, str], list[LocalPrice]] = defaultdict(list)
+    for row in Price.objects.order_by("-valid_from", "-pk"):
+        prices[row.model_id, row.provider].append(_local(row))
+    return {key: tuple(versions) for key, versions in prices.items()}
+
+
+def _local(row: Price) -> LocalPrice:
+    as_input = row.input or Decimal(0)
+    return LocalPrice(
+        version=row.version,
+        valid_from=row.valid_from,
+        input=row.input,
+        cache_read=as_input if row.cache_read is None else row.cache_read,
+        cache_write=as_input if row.cache_write is None else row.cache_write,
+        output=row.output or Decimal(0),
     )
 
 
-@lru_cache(maxsize=4096)
-def _listed(provider: str, model_id: str) -> tuple[Any, Any] | None:
-    """The price list's provider and model; a miss is an alarm, once per model."""
-    provider_id = None if provider == "compatible" else provider
-    try:
-        return data_snapshot.get_snapshot().find_provider_model(model_id, None, provider_id, None)
-    except LookupError:
-        log.warning("price_missing", model=model_id, provider=provider, hint="Its calls are booked at 0.")
-        return None
+PRICES = PriceBook()
+
+
+def cost_of(card: ModelCard, usage: Usage) -> Cost:
+    """By this process's price book."""
+    return PRICES.cost_of(card, usage)

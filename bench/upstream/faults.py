@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from bench.upstream.dialects.base import Dialect
+from bench.upstream.dialects.base import CONTEXT_LIMIT, Dialect, Refusal
+from bench.upstream.dialects.eventstream import damaged
 from bench.upstream.http import LAST_CHUNK, chunk, whole_response
 from bench.upstream.pace import End, Script
 from bench.upstream.plan import Fault, Plan
-from bench.upstream.script import Call, Frames, closing, frames, head, streamed, tokens, whole, whole_body
+from bench.upstream.script import Call, chunked, closing, frames, head, streamed, tokens, whole, whole_body
 
 TINY = 0.002  # seconds between two writes that must reach the reader as two segments
 FLUSH = 0.02  # seconds for written bytes to reach the reader before a reset would discard them
@@ -17,23 +18,34 @@ _MESSAGES = {
     400: "Invalid value for 'messages'.",
     401: "Incorrect API key provided: {key}. You can find your API key in the vendor's console.",
     404: "The model does not exist or you do not have access to it.",
+    413: "The request is larger than the server takes.",
     429: "Rate limit reached for requests.",
     500: "The server had an error while processing your request.",
     503: "The engine is currently overloaded, please try again later.",
+    529: "The service is overloaded, please try again later.",
 }
+_WITH_RETRY_AFTER = (429, 503)
 
 
 def refusal(dialect: Dialect, plan: Plan, status: int, key: str) -> Script:
     """An answer with an error status. The 401 echoes the whole key, as vendors did: it must not travel further."""
-    body = dialect.refusal(status, _MESSAGES[status].format(key=key or "sk-none"))
-    headers = {"retry-after": str(plan.retry_after)} if status in (429, 503) else {}
     yield plan.ttft
-    yield whole_response(body, status=status, headers=headers)
+    if plan.fault is Fault.OVERFLOW:
+        yield _refused(dialect.overflow(CONTEXT_LIMIT + plan.input_tokens), None)
+        return
+    retry_after = plan.retry_after if status in _WITH_RETRY_AFTER else None
+    message = _MESSAGES[status].format(key=key or "sk-none")
+    yield _refused(dialect.refusal(status, message, retry_after=retry_after), retry_after)
 
 
 def rejection(dialect: Dialect, status: int, message: str) -> Script:
     """An answer to a request that the mock itself cannot follow."""
-    yield whole_response(dialect.refusal(status, message), status=status)
+    yield _refused(dialect.refusal(status, message), None)
+
+
+def _refused(answer: Refusal, retry_after: int | None) -> bytes:
+    headers = answer.headers if retry_after is None else {**answer.headers, "retry-after": str(retry_after)}
+    return whole_response(answer.body, status=answer.status, headers=headers)
 
 
 def _mute(_call: Call) -> Script:
@@ -49,9 +61,9 @@ def _first_tokens(call: Call) -> Script:
     """Head, opening and the tokens before frame `at`."""
     yield head(call)
     yield call.plan.due(0)
-    yield chunk(call.encoder.opening())
+    yield from chunked(iter((call.encoder.opening(),)))
     # A token is a deadline and a frame; the frame after the last one is fetched, so that the last one is counted.
-    yield from _chunked(islice(tokens(call), 2 * call.plan.fault_at))
+    yield from chunked(islice(tokens(call), 2 * call.plan.fault_at))
     call.record.frames_sent = call.plan.fault_at
 
 
@@ -77,7 +89,7 @@ def _close(call: Call) -> Script:
 
 def _error_event(call: Call) -> Script:
     yield from _first_tokens(call)
-    yield chunk(call.encoder.error())
+    yield chunk(call.encoder.error(call.plan.error))
     yield LAST_CHUNK
 
 
@@ -90,28 +102,27 @@ def _slow_headers(call: Call) -> Script:
     yield from streamed(call)
 
 
-def _chunked(steps: Frames) -> Script:
-    for step in steps:
-        yield chunk(step) if type(step) is bytes and step else step
-
-
-def _with_token_at(call: Call, odd: bytes) -> Script:
-    """A whole answer with one odd frame before token `at`."""
+def _with_frame_at(call: Call, odd: Callable[[], bytes]) -> Script:
+    """A whole answer with one odd frame, made when it is due, before token `at`."""
     yield head(call)
     position = 2 + 2 * call.plan.fault_at  # opening and each token are a deadline and a frame
     for number, step in enumerate(frames(call)):
         if number == position:
-            yield chunk(odd)
+            yield chunk(odd())
         yield chunk(step) if type(step) is bytes and step else step
     yield LAST_CHUNK
 
 
 def _garbage(call: Call) -> Script:
-    return _with_token_at(call, call.encoder.garbage())
+    return _with_frame_at(call, call.encoder.garbage)
+
+
+def _crc(call: Call) -> Script:
+    return _with_frame_at(call, lambda: damaged(call.encoder.token(b"never right ")))
 
 
 def _huge_line(call: Call) -> Script:
-    return _with_token_at(call, call.encoder.token(b"x" * call.plan.size))
+    return _with_frame_at(call, lambda: call.encoder.token(b"x" * call.plan.size))
 
 
 def _no_done(call: Call) -> Script:
@@ -125,14 +136,14 @@ def _in_pieces(call: Call, cut: Callable[[bytes], Iterator[bytes]]) -> Script:
         if type(step) is not bytes:
             yield step
             continue
-        for piece in cut(step):
+        for piece in filter(None, cut(step)):  # a chunk of nothing would end the body
             yield chunk(piece)
             yield call.elapsed() + TINY
     yield LAST_CHUNK
 
 
 def _ten_pieces(frame: bytes) -> Iterator[bytes]:
-    size = -(-len(frame) // PIECES)
+    size = -(-len(frame) // PIECES) or 1
     return (frame[start : start + size] for start in range(0, len(frame), size))
 
 
@@ -158,7 +169,7 @@ def _two_in_one(call: Call) -> Script:
     """Two tokens share one chunk and one segment; a last odd one goes alone."""
     yield head(call)
     yield call.plan.due(0)
-    yield chunk(call.encoder.opening())
+    yield from chunked(iter((call.encoder.opening(),)))
     held = b""
     for step in tokens(call):
         if type(step) is not bytes:
@@ -170,7 +181,7 @@ def _two_in_one(call: Call) -> Script:
             held = step
     if held:
         yield chunk(held)
-    yield from _chunked(closing(call))
+    yield from chunked(closing(call))
     yield LAST_CHUNK
 
 
@@ -182,6 +193,7 @@ _STREAMED: dict[Fault, Callable[[Call], Script]] = {
     Fault.CLOSE: _close,
     Fault.NO_DONE: _no_done,
     Fault.GARBAGE: _garbage,
+    Fault.CRC: _crc,
     Fault.ERROR_EVENT: _error_event,
     Fault.HTML: _html,
     Fault.SLOW_HEADERS: _slow_headers,
@@ -221,6 +233,6 @@ _WHOLE: dict[Fault, Callable[[Call], Script]] = {
 def script_for(call: Call) -> Script:
     """The script of a call that is not refused."""
     fault = call.plan.fault
-    if not call.ask.stream:
+    if not call.brief.ask.stream:
         return _WHOLE.get(fault, whole)(call) if fault else whole(call)
     return _STREAMED.get(fault, streamed)(call) if fault else streamed(call)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 LAST_CHUNK = b"0\r\n\r\n"
+_KEY_HEADERS = ("api-key", "x-goog-api-key", "x-api-key")
+_UNREGISTERED = {529: "Site Is Overloaded"}  # statuses in use that IANA does not list
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +20,13 @@ class Request:
 
     @property
     def key(self) -> str:
-        """The caller's API key, from a bearer token or from the headers other vendors use."""
-        bearer = self.headers.get("authorization", "")
-        if bearer[:7].lower() == "bearer ":
-            return bearer[7:]
-        return self.headers.get("api-key") or self.headers.get("x-goog-api-key") or ""
+        """The caller's API key, from a bearer token or the headers other vendors use; of an AWS signature, its id."""
+        said = self.headers.get("authorization", "")
+        if said[:7].lower() == "bearer ":
+            return said[7:]
+        if said.startswith("AWS4-HMAC-SHA256 "):
+            return said.partition("Credential=")[2].partition("/")[0]
+        return next((self.headers[name] for name in _KEY_HEADERS if self.headers.get(name)), "")
 
 
 class RequestReader:
@@ -110,7 +114,8 @@ def whole_response(
     body: bytes, *, status: int = 200, content_type: str = "application/json", headers: Mapping[str, str] | None = None
 ) -> bytes:
     """A whole response with a Content-Length."""
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"content-type: {content_type}"]
+    phrase = _UNREGISTERED.get(status) or HTTPStatus(status).phrase
+    lines = [f"HTTP/1.1 {status} {phrase}", f"content-type: {content_type}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     lines.append(f"content-length: {len(body)}")
     return "\r\n".join(lines).encode("ascii") + b"\r\n\r\n" + body

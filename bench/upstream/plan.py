@@ -1,7 +1,7 @@
 """What one call gets, read from its model name: `mock+tokens=50+ttft=100+gap=20+fault=cut`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -11,14 +11,23 @@ FAMILY = "mock"
 
 
 class Fault(StrEnum):
-    """What goes wrong. The first group answers with a status, the second ends badly, the third is odd but whole."""
+    """What goes wrong. The first group answers with a status, the second ends badly, the third is odd but whole.
+
+    In every dialect: `no-done` leaves out the vendor's last word and ends cleanly (`[DONE]`, `response.completed`,
+    Gemini's chunk with the finish reason, `message_stop`, Bedrock's messageStop and metadata); `overflow` refuses the
+    prompt as longer than the context. Embeddings and other whole answers know the faults that a whole answer can have
+    (`faults._WHOLE`) and are not touched by the rest.
+    """
 
     BAD_REQUEST = "400"
     UNAUTHORIZED = "401"
     NOT_FOUND = "404"
+    TOO_LARGE = "413"
     RATE_LIMITED = "429"
     SERVER_ERROR = "500"
-    OVERLOADED = "503"
+    UNAVAILABLE = "503"
+    OVERLOADED = "529"
+    OVERFLOW = "overflow"
 
     MUTE = "mute"
     SILENT = "silent"
@@ -27,6 +36,7 @@ class Fault(StrEnum):
     CLOSE = "close"
     NO_DONE = "no-done"
     GARBAGE = "garbage"
+    CRC = "crc"  # Bedrock only: a frame whose checksum is wrong, good ones around it
     ERROR_EVENT = "error-event"
     HTML = "html"
 
@@ -38,11 +48,14 @@ class Fault(StrEnum):
     EMPTY = "empty"
     LENGTH = "length"
     CONTENT_FILTER = "content-filter"
+    GUARDRAIL = "guardrail"  # Bedrock only
     TOOLS = "tools"
 
     @property
     def status(self) -> int | None:
         """The HTTP status of a refusal, or None for a fault of the stream."""
+        if self is Fault.OVERFLOW:
+            return 400
         return int(self) if self.isdigit() else None
 
     @property
@@ -52,6 +65,19 @@ class Fault(StrEnum):
 
 
 _HARMLESS = frozenset(list(Fault)[list(Fault).index(Fault.SLOW_HEADERS) :])
+
+SPECIAL_FAULTS = frozenset({Fault.CRC, Fault.GUARDRAIL})
+"""Faults that only some dialects can have; the others refuse a plan with them."""
+
+
+class Trouble(StrEnum):
+    """What a `fault=error-event` is about; `typical` is what the vendor's callers see most."""
+
+    TYPICAL = "typical"
+    SERVER = "server"
+    RATE_LIMIT = "rate-limit"
+    OVERLOADED = "overloaded"
+    INVALID = "invalid"
 
 
 class Text(StrEnum):
@@ -64,12 +90,41 @@ class Text(StrEnum):
 
 
 class UsageStyle(StrEnum):
-    """How a stream reports usage. All but `never` do so only when the caller asked for it, as OpenAI does."""
+    """How a stream reports usage. In OpenAI's chat all but `never` do so only when the caller asked for it.
 
-    END = "end"
+    Each means what the vendor could do: where usage and the finish reason share an event, `twice` sends that event
+    twice; `late` holds it back (Responses), or sends it with what is counted so far and the final figures behind it
+    (Gemini, Anthropic); `never` leaves usage out wherever it would stand.
+    """
+
+    END = "end"  # as the vendor does when all is well
     NEVER = "never"
     TWICE = "twice"  # the same figures in two events: must be counted once
     LATE = "late"  # `late` ms after the finish reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Token counts as OpenAI counts: `input` includes `cached` and `cache_write`, `output` includes `reasoning`.
+
+    Every dialect translates them into its vendor's counting.
+    """
+
+    input: int
+    output: int
+    cached: int
+    cache_write: int
+    reasoning: int
+
+    @property
+    def uncached(self) -> int:
+        """Input tokens that are neither read from a cache nor written to one: what Anthropic and Bedrock call input."""
+        return self.input - self.cached - self.cache_write
+
+    @property
+    def visible(self) -> int:
+        """Output tokens that the reader sees: what Gemini calls the candidates'."""
+        return self.output - self.reasoning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +133,11 @@ class Plan:
 
     `at` counts token frames (default: half of them); `share` is the share of this model name's calls that get the
     fault, spread evenly by a call counter, and `first` gives it to the first N calls only; `ttft_p99` is the time to
-    the first token of every hundredth call. Usage follows OpenAI: input includes cached, output includes reasoning.
+    the first token of every hundredth call; `error` is what an `error-event` is about.
+
+    Usage follows OpenAI: input includes cached and cache_write, output includes reasoning; each dialect translates it
+    into its vendor's counting. Vendors that do not report cache writes leave them inside the input. Where a vendor
+    shows thoughts, a plan with `reasoning` shows one.
     """
 
     tokens: int = 8
@@ -91,6 +150,7 @@ class Plan:
     share: float = 1.0
     first: int | None = None
     at: int | None = None
+    error: Trouble = Trouble.TYPICAL
     retry_after: int = 1
     headers: float = 2.0
     size: int = 300_000
@@ -99,7 +159,24 @@ class Plan:
     input_tokens: int = 10
     output_tokens: int | None = None
     cached: int = 0
+    cache_write: int = 0
     reasoning: int = 0
+    counts: Usage = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Raises PlanError for parts that are more than the whole: no vendor could report them."""
+        if self.cached + self.cache_write > self.input_tokens:
+            raise PlanError(f"cached + cache_write is more than in={self.input_tokens}, which includes both")
+        if self.reasoning > self.completion_tokens:
+            raise PlanError(f"reasoning is more than out={self.completion_tokens}, which includes it")
+        counts = Usage(
+            input=self.input_tokens,
+            output=self.completion_tokens,
+            cached=self.cached,
+            cache_write=self.cache_write,
+            reasoning=self.reasoning,
+        )
+        object.__setattr__(self, "counts", counts)  # once a plan: plans are kept, calls are many
 
     @property
     def fault_at(self) -> int:
@@ -157,6 +234,7 @@ _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "share": ("share", float),
     "first": ("first", int),
     "at": ("at", int),
+    "error": ("error", Trouble),
     "retry_after": ("retry_after", int),
     "headers": ("headers", _milliseconds),
     "size": ("size", int),
@@ -165,6 +243,7 @@ _KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "in": ("input_tokens", int),
     "out": ("output_tokens", int),
     "cached": ("cached", int),
+    "cache_write": ("cache_write", int),
     "reasoning": ("reasoning", int),
 }
 

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench.upstream.dialects.base import Ask, Encoder, Usage
+from bench.upstream.dialects.base import PAUSE, Brief, Encoder, Ending
 from bench.upstream.http import LAST_CHUNK, chunk, stream_head, whole_response
 from bench.upstream.pace import Script
-from bench.upstream.plan import Fault, Plan, Text, UsageStyle
+from bench.upstream.plan import Fault, Plan, Text
 from bench.upstream.record import Record
 
 Frames = Iterator[bytes | float]
@@ -20,14 +20,18 @@ _EMOJI = (
     "\N{EURO SIGN}",
     "\N{FLEXED BICEPS}\N{EMOJI MODIFIER FITZPATRICK TYPE-4}",
 )
-_FINISH: dict[Fault | None, str] = {Fault.LENGTH: "length", Fault.CONTENT_FILTER: "content_filter"}
+_FINISH: dict[Fault | None, str] = {
+    Fault.LENGTH: "length",
+    Fault.CONTENT_FILTER: "content_filter",
+    Fault.GUARDRAIL: "guardrail",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call to answer."""
 
-    ask: Ask
+    brief: Brief
     plan: Plan
     encoder: Encoder
     record: Record
@@ -36,20 +40,8 @@ class Call:
         return time.monotonic() - self.record.started
 
     @property
-    def usage(self) -> Usage:
-        plan = self.plan
-        return Usage(
-            input=plan.input_tokens, output=plan.completion_tokens, cached=plan.cached, reasoning=plan.reasoning
-        )
-
-    @property
-    def calls_tool(self) -> str | None:
-        """The tool that this call answers with, if it answers with one."""
-        return self.ask.tool if self.plan.fault is Fault.TOOLS else None
-
-    @property
     def finish_reason(self) -> str:
-        return "tool_calls" if self.calls_tool else _FINISH.get(self.plan.fault, "stop")
+        return "tool_calls" if self.brief.tool else _FINISH.get(self.plan.fault, "stop")
 
 
 def _stamp(n: int) -> bytes:
@@ -77,7 +69,8 @@ def text_of(call: Call) -> tuple[int, Callable[[int], bytes]]:
     if plan.fault is Fault.UTF8:
         return plan.tokens, _emoji
     if plan.text is Text.ECHO:
-        return len(call.ask.prompt.split()), _echo(call.ask.prompt)
+        prompt = call.brief.ask.prompt
+        return len(prompt.split()), _echo(prompt)
     return plan.tokens, {Text.STAMP: _stamp, Text.PLAIN: _plain, Text.EMOJI: _emoji}[plan.text]
 
 
@@ -105,23 +98,18 @@ def tool_call(call: Call, name: str) -> Frames:
 
 def closing(call: Call) -> Frames:
     """Finish reason, usage as the plan and the caller have it, and the end mark."""
-    yield call.encoder.finish(call.finish_reason)
-    style = call.plan.usage
-    if call.ask.wants_usage and style is not UsageStyle.NEVER:
-        if style is UsageStyle.LATE:
-            yield call.elapsed() + call.plan.late
-        yield call.encoder.usage(call.usage)
-        if style is UsageStyle.TWICE:
-            yield call.encoder.usage(call.usage)
-    if call.plan.fault is not Fault.NO_DONE:
-        yield call.encoder.done()
+    plan = call.plan
+    mark = plan.fault is not Fault.NO_DONE
+    ending = Ending(reason=call.finish_reason, usage=call.brief.usage, style=plan.usage, mark=mark)
+    for part in call.encoder.ending(ending):
+        yield call.elapsed() + plan.late if part is PAUSE else part
 
 
 def frames(call: Call) -> Frames:
     """The whole answer. The opening waits for the first token, as OpenAI's does."""
     yield call.plan.due(0)
     yield call.encoder.opening()
-    yield from tool_call(call, call.calls_tool) if call.calls_tool else tokens(call)
+    yield from tool_call(call, call.brief.tool) if call.brief.tool else tokens(call)
     yield from closing(call)
 
 
@@ -138,9 +126,15 @@ def request_id(call: Call) -> bytes:
 def streamed(call: Call) -> Script:
     """An answer without a fault on the wire: one write a frame."""
     yield head(call)
-    for step in frames(call):
+    for step in frames(call):  # as `chunked` does, without a second generator on the way of every token
         yield chunk(step) if type(step) is bytes and step else step
     yield LAST_CHUNK
+
+
+def chunked(steps: Frames) -> Script:
+    """The steps with every frame in a chunk of its own; an empty one stays empty, as its chunk would end the body."""
+    for step in steps:
+        yield chunk(step) if type(step) is bytes and step else step
 
 
 def whole(call: Call) -> Script:
@@ -152,9 +146,8 @@ def whole(call: Call) -> Script:
 
 def whole_body(call: Call) -> bytes:
     count, text = text_of(call)
-    said = b"".join(text(n) for n in range(0 if call.calls_tool else count)).decode()
-    usage = None if call.plan.usage is UsageStyle.NEVER else call.usage
-    tool = (call.calls_tool, "".join(TOOL_ARGUMENTS)) if call.calls_tool else None
-    body = call.encoder.whole(said, call.finish_reason, usage, tool)
+    name = call.brief.tool
+    said = b"".join(text(n) for n in range(0 if name else count)).decode()
+    body = call.encoder.whole(said, call.finish_reason, (name, "".join(TOOL_ARGUMENTS)) if name else None)
     call.record.first_frame = time.monotonic()
     return whole_response(body, headers={"x-request-id": request_id(call).decode()})

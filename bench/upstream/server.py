@@ -7,11 +7,11 @@ from typing import cast
 
 import orjson
 
-from bench.upstream.dialects import DIALECTS, BadRequestError, Dialect
+from bench.upstream.dialects import DIALECTS, BadRequestError, Brief, Dialect
 from bench.upstream.faults import refusal, rejection, script_for
 from bench.upstream.http import Request, RequestReader, whole_response
 from bench.upstream.pace import Player, Script
-from bench.upstream.plan import PlanError, parse_plan
+from bench.upstream.plan import SPECIAL_FAULTS, PlanError, parse_plan
 from bench.upstream.record import Book, Outcome, Record
 from bench.upstream.script import Call
 
@@ -57,18 +57,21 @@ class Mock:
             ask = dialect.parse(request)
         except BadRequestError as error:
             record = self.book.open(model="", key=request.key, body=None)
-            return record, rejection(dialect, 400, str(error)), Outcome.FAULT
+            return record, rejection(dialect, error.status, str(error)), Outcome.FAULT
         record = self.book.open(model=ask.model, key=request.key, body=request.body)
         try:
             plan = parse_plan(ask.model, request.key)
         except PlanError as error:
             return record, rejection(dialect, 404, str(error)), Outcome.FAULT
+        if plan.fault in SPECIAL_FAULTS and plan.fault not in dialect.special_faults:
+            return record, rejection(dialect, 400, f"fault={plan.fault} is not of this vendor's"), Outcome.FAULT
         if plan.fault is not None or plan.ttft_p99 is not None:
             plan = plan.for_call(self.book.number(f"{ask.model} {request.key}"))
         outcome = Outcome.COMPLETE if plan.fault is None or plan.fault.harmless else Outcome.FAULT
         if plan.fault is not None and plan.fault.status is not None:
             return record, refusal(dialect, plan, plan.fault.status, request.key), outcome
-        call = Call(ask, plan, dialect.encoder(ask, record.id), record)
+        brief = Brief(ask=ask, plan=plan, call_id=record.id)
+        call = Call(brief, plan, dialect.encoder(brief), record)
         return record, script_for(call), outcome
 
 

@@ -26,6 +26,11 @@ class Upstream:
     url: str
     pid: int
 
+    @property
+    def root(self) -> str:
+        """The URL without `/v1`, below which the other vendors' paths are."""
+        return self.url.removesuffix("/v1")
+
     def calls(self) -> list[dict[str, Any]]:
         """What the mock recorded, oldest first; see `record.Record`."""
         return cast("list[dict[str, Any]]", self._ask("GET", "/_calls"))

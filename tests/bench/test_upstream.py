@@ -5,7 +5,6 @@ import http.client
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,22 +12,10 @@ import aiohttp
 import orjson
 import pytest
 
-from bench.upstream.plan import Fault, PlanError, parse_plan
-from bench.upstream.testing import Upstream, running_upstream, start_upstream, stop
+from bench.upstream.plan import SPECIAL_FAULTS, Fault, PlanError, parse_plan
+from bench.upstream.testing import Upstream, start_upstream, stop
 
 SECRET = "sk-canary-0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Upstream]:
-    with running_upstream(models=("mock", "other")) as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def upstream(process: Upstream) -> Upstream:
-    process.clear()
-    return process
 
 
 def _body(model: str, **more: Any) -> dict[str, Any]:
@@ -143,9 +130,13 @@ def test_an_unknown_setting_is_refused(upstream: Upstream) -> None:
     assert b"fualt" in chunks[0]
     with pytest.raises(PlanError, match="at most 25000"):
         parse_plan("mock+tokens=25001")
+    with pytest.raises(PlanError, match="includes both"):
+        parse_plan("mock+in=10+cached=6+cache_write=5")
+    with pytest.raises(PlanError, match="includes it"):
+        parse_plan("mock+out=5+reasoning=6")
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 429, 500, 503, 529])
 def test_refusals(upstream: Upstream, status: int) -> None:
     found, headers, chunks = ask(upstream, f"mock+fault={status}+retry_after=7")
     assert found == status
@@ -317,7 +308,7 @@ def test_echo_repeats_the_prompt(upstream: Upstream) -> None:
     assert text(events(ask(upstream, "mock+text=echo")[2])) == "say it again "
 
 
-@pytest.mark.parametrize("fault", [fault for fault in Fault if fault.harmless])
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault.harmless and fault not in SPECIAL_FAULTS])
 def test_a_harmless_fault_is_a_whole_answer(upstream: Upstream, fault: Fault) -> None:
     found = events(ask(upstream, f"mock+fault={fault}+headers=1")[2])
     assert len(finish(found)) == 1

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,15 @@ import openai
 import pytest
 
 from tests.e2e.conftest import COUNTED, LONG, MODELS, PACED, SHORT, TOOLS
-from tests.harness import CANARY, Service
+from tests.harness import CANARY, ROOT, Service
 
 ASK: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}]
 TOOL: Any = {
     "type": "function",
     "function": {"name": "lookup", "parameters": {"type": "object", "properties": {"query": {"type": "string"}}}},
 }
+# In an environment of its own: in ours, a package `llm` stands already.
+LLM = ROOT / ".venv/clients/bin/llm"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
@@ -170,6 +171,7 @@ def test_curl(service: Service) -> None:
     assert lines[-1] == "data: [DONE]" and all(line.startswith("data: {") for line in lines[:-1])
 
 
+@pytest.mark.skipif(not LLM.exists(), reason="the `llm` tool is not installed; `make test` installs it")
 def test_the_llm_command_line_tool(service: Service, tmp_path: Path) -> None:
     """`llm` by Simon Willison, as its users set it up: an entry in extra-openai-models.yaml."""
     entry = f"- model_id: ours\n  model_name: {PACED!r}\n  api_base: {service.url}/v1\n  api_key_name: ours\n"
@@ -177,6 +179,6 @@ def test_the_llm_command_line_tool(service: Service, tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text(json.dumps({"ours": service.key}))
     env = os.environ | {"LLM_USER_PATH": str(tmp_path), "LLM_LOAD_PLUGINS": ""}
     for more in ([], ["--no-stream"]):
-        command = [Path(sys.executable).with_name("llm"), "-m", "ours", "2+2?", *more]
+        command = [LLM, "-m", "ours", "2+2?", *more]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=True)
         assert done.stdout.strip() == " ".join(f"w{n}" for n in range(30))

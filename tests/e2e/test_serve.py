@@ -191,8 +191,10 @@ async def _signed_in_cookie(service: Service, name: str, password: str) -> str:
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
         assert token is not None
         form = {"username": name, "password": password, "csrfmiddlewaretoken": token.group(1), "next": "/"}
-        answer = await session.post(f"{service.url}/login/", data=form, headers={"Referer": f"{service.url}/login/"})
-        assert answer.status == 200 and answer.url.path == "/"
+        referer = {"Referer": f"{service.url}/login/"}
+        async with session.post(f"{service.url}/login/", data=form, headers=referer) as answer:
+            assert answer.status == 200 and answer.url.path == "/"
+            await answer.read()
         return "; ".join(f"{morsel.key}={morsel.value}" for morsel in jar)
 
 

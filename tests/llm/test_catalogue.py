@@ -1,11 +1,12 @@
 """Which models there are while their sources come and go: a unit test, since no server fails on command so finely."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import pytest
 
-from core.errors import UnknownModel
-from llm.catalogue import Catalogue, named
+from core.errors import Unavailable, UnknownModel
+from llm.catalogue import Catalogue, is_for_chat
 from llm.events import Event
 from llm.messages import ModelRequest
 from llm.model import Model, ModelCard
@@ -33,36 +34,74 @@ class _Listing:
         return None if answer is None else [_Model(name) for name in answer]
 
 
+class _Rules:
+    """Everybody may use everything but what is `closed`; `after` says who answers for whom."""
+
+    def __init__(self, closed: str = "", default: str = "", after: dict[str, str] | None = None) -> None:
+        self._closed, self._default, self._after = closed, default, after or {}
+
+    async def may_use(self, principal_groups: AbstractSet[str], model_id: str) -> bool:
+        return model_id != self._closed or "lab" in principal_groups
+
+    async def roles(self) -> Mapping[str, str]:
+        return {"default": self._default} if self._default else {}
+
+    async def fallback_of(self, model_id: str) -> str | None:
+        return self._after.get(model_id)
+
+    async def in_order(self, model_ids: Iterable[str]) -> list[str]:
+        return list(model_ids)
+
+
+async def _ids(catalogue: Catalogue, model_id: str | None, *groups: str) -> list[str]:
+    return [model.card.id for model in await catalogue.find(model_id, frozenset(groups))]
+
+
 def _now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Catalogue, "REFRESH_SECONDS", 0.0)
 
 
 async def test_the_default_is_the_first_sources_as_soon_as_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     _now(monkeypatch)
-    catalogue = Catalogue([_Listing(None, ["real"]), named([_Model("small")])])
-    assert (await catalogue.find(None)).card.id == "small"
-    assert (await catalogue.find("real")).card.id == "real"
-    assert (await catalogue.find(None)).card.id == "real"
+    catalogue = Catalogue([_Listing(None, ["real"]), _Listing(["small"])], _Rules())
+    assert await _ids(catalogue, None) == ["small"]
+    assert await _ids(catalogue, "real") == ["real"]
+    assert await _ids(catalogue, None) == ["real"]
 
 
 async def test_a_source_that_answers_no_more_keeps_its_models(monkeypatch: pytest.MonkeyPatch) -> None:
     _now(monkeypatch)
-    catalogue = Catalogue([_Listing(["real"], None)])
-    await catalogue.find("real")
+    catalogue = Catalogue([_Listing(["real"], None)], _Rules())
+    assert await _ids(catalogue, "real") == ["real"]
     with pytest.raises(UnknownModel, match="choose one of: real"):
         await catalogue.find("other")
-    assert (await catalogue.find("real")).card.id == "real"
+    assert await _ids(catalogue, "real") == ["real"]
 
 
 async def test_unknown_names_do_not_make_us_ask_again_and_again() -> None:
     listing = _Listing(["real"])
-    catalogue = Catalogue([listing])
+    catalogue = Catalogue([listing], _Rules())
     for _ in range(5):
         with pytest.raises(UnknownModel):
             await catalogue.find("other")
     assert listing.asked == 1
 
 
-async def test_what_is_not_for_chat_is_not_offered() -> None:
-    catalogue = Catalogue([named([_Model("text-embedding-3-large"), _Model("x" * 256), _Model("gpt-4o")])])
-    assert [model.card.id for model in await catalogue.models()] == ["gpt-4o"]
+async def test_who_may_use_what_and_who_answers_for_whom() -> None:
+    rules = _Rules(closed="b", default="b", after={"a": "b", "b": "c", "c": "a"})
+    catalogue = Catalogue([_Listing(["a", "b", "c"])], rules)
+    assert await _ids(catalogue, None) == ["a", "c"]
+    assert await _ids(catalogue, None, "lab") == ["b", "c", "a"]
+    with pytest.raises(UnknownModel) as refused:
+        await catalogue.find("b")
+    assert "choose one of: a, c" in str(refused.value)
+
+
+async def test_no_model_at_all_says_what_to_do() -> None:
+    with pytest.raises(Unavailable, match="OPENAI_API_KEY"):
+        await Catalogue([_Listing([])], _Rules()).find(None)
+
+
+@pytest.mark.parametrize("name", ["text-embedding-3-large", "whisper-1", "code-interpreter", "x" * 256])
+def test_what_is_not_for_chat_is_not_offered(name: str) -> None:
+    assert not is_for_chat(name) and is_for_chat("gpt-4o")

@@ -14,9 +14,12 @@ from django.utils.safestring import SafeString
 from usage.admin.changelist import LedgerChangeList
 from usage.admin.columns import Columns, cost_cell, duration, moment, outcome_badge
 from usage.admin.filters import DayFilter, OutcomeFilter, ValueFilter
+from usage.admin.prices import PriceAdmin
 from usage.admin.selection import COLUMNS, DAY, Selection, asked
 from usage.admin.totals import recent_days, top_values
 from usage.models import UsageRecord
+
+__all__ = ["PriceAdmin", "UsageRecordAdmin"]
 
 _PARAMETERS = frozenset({DAY, *COLUMNS})
 _PAGE_SIZE = 100

@@ -1,0 +1,210 @@
+"""Where models come from: the environment's endpoints and keys, with each model's behaviours around it."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import orjson
+import structlog
+
+from amplify_chat.env import Env
+from core.aio import run_blocking
+from core.http import HttpClient
+from core.secrets import Secret
+from llm.cards import CardBook
+from llm.catalogue import ListedModels, ModelSource, is_for_chat
+from llm.endpoints import (
+    OPENAI_URL,
+    Api,
+    Endpoint,
+    EndpointsError,
+    Pools,
+    base_endpoint,
+    parse_endpoints,
+    read_endpoints_file,
+)
+from llm.model import Model, ModelCard
+from llm.pool import Member, Pool
+from llm.prepare import Prepared
+from llm.providers.anthropic import Anthropic
+from llm.providers.azure import EntraTokens, WithEntra
+from llm.providers.bedrock import Bedrock
+from llm.providers.converse import Guardrail
+from llm.providers.gemini import Gemini
+from llm.providers.openai_chat import OpenAIChat
+from llm.providers.openai_responses import OpenAIResponses
+from llm.shipped import shipped_cards
+from llm.structured import Structured
+from llm.vendor import Provider, VendorModel
+from llm.window import Fitted
+
+log = structlog.get_logger(__name__)
+
+
+class ModelMaker:
+    """Makes the model that answers at some endpoints. The same endpoints and facts give the same model again, which
+    remembers how its endpoints have fared."""
+
+    def __init__(self, env: Env, client: HttpClient, cards: CardBook) -> None:
+        self._client = client
+        self._cards = cards
+        self._providers = _providers(env)
+        self._entra = _entra(env, client)
+        self._made: dict[tuple[str, tuple[Endpoint, ...]], Model] = {}
+
+    async def make(self, model_id: str, endpoints: Sequence[Endpoint]) -> Model:
+        card = await self._cards.card(model_id, provider=endpoints[0].provider)
+        return self.of_card(card, endpoints)
+
+    def of_card(self, card: ModelCard, endpoints: Sequence[Endpoint]) -> Model:
+        known = self._made.get((card.id, tuple(endpoints)))
+        if known is None or known.card != card:
+            known = self._made[card.id, tuple(endpoints)] = self._behind(card, endpoints)
+        return known
+
+    def _behind(self, card: ModelCard, endpoints: Sequence[Endpoint]) -> Model:
+        members = [
+            Member(
+                model=VendorModel(card, endpoint, self._provider(endpoint), self._client),
+                name=endpoint.name,
+                weight=endpoint.weight,
+                max_concurrent=endpoint.max_concurrent,
+            )
+            for endpoint in endpoints
+        ]
+        return Fitted(Structured(Prepared(Pool(card, members))))
+
+    def _provider(self, endpoint: Endpoint) -> Provider:
+        provider = self._providers[endpoint.api]
+        if self._entra is not None and endpoint.provider == "azure" and not endpoint.key:
+            return WithEntra(provider, self._entra)
+        return provider
+
+
+def _providers(env: Env) -> Mapping[Api, Provider]:
+    guarded = env.bedrock_guardrail_id and env.bedrock_guardrail_version
+    guardrail = Guardrail(id=env.bedrock_guardrail_id, version=env.bedrock_guardrail_version) if guarded else None
+    return {
+        "chat": OpenAIChat(),
+        "responses": OpenAIResponses(),
+        "anthropic": Anthropic(),
+        "bedrock": Bedrock(region=env.aws_region, guardrail=guardrail),
+        "gemini": Gemini(),
+    }
+
+
+def _entra(env: Env, client: HttpClient) -> EntraTokens | None:
+    if not (env.azure_tenant_id and env.azure_client_id and env.azure_client_secret):
+        return None
+    return EntraTokens(
+        tenant=env.azure_tenant_id,
+        client_id=env.azure_client_id,
+        client_secret=env.azure_client_secret,
+        client=client,
+    )
+
+
+class ModelSources:
+    """The sources in the order in which they give the default model: what somebody configured, most exact first."""
+
+    def __init__(self, env: Env, client: HttpClient, maker: ModelMaker) -> None:
+        self._env = env
+        self._client = client
+        self._maker = maker
+        self._app_secrets = Secret(env.app_secrets, region=env.aws_region) if env.app_secrets else None
+
+    def all(self) -> list[ModelSource]:
+        """Raises EndpointsError if there is an endpoints file and it is wrong."""
+        return [
+            *self._of_file(),
+            *self._of_secret(),
+            self._openai,
+            partial(self._of_vendor, "anthropic"),
+            partial(self._of_vendor, "gemini"),
+            self._bedrock,
+        ]
+
+    def _of_file(self) -> list[ModelSource]:
+        if not self._env.llm_endpoints_file:
+            return []
+        path = Path(self._env.llm_endpoints_file)
+        read_endpoints_file(path)  # a wrong file stops the start; one that goes wrong later leaves what was known
+
+        async def source() -> Sequence[Model] | None:
+            return await self._pools(partial(run_blocking, read_endpoints_file, path))
+
+        return [source]
+
+    def _of_secret(self) -> list[ModelSource]:
+        name = self._env.llm_endpoints_secret_arn or self._env.llm_endpoints_secret
+        if not name:
+            return []
+        secret = Secret(name, region=self._env.aws_region)
+
+        async def read() -> Pools:
+            text = await secret.text()
+            if text is None:
+                raise EndpointsError(f"The secret {name} cannot be read yet.")
+            return parse_endpoints(text, f"The secret {name}")
+
+        async def source() -> Sequence[Model] | None:
+            return await self._pools(read)
+
+        return [source]
+
+    async def _pools(self, read: Callable[[], Awaitable[Pools]]) -> Sequence[Model] | None:
+        try:
+            pools = await read()
+        except EndpointsError as error:
+            log.warning("endpoints_not_read", reason=str(error), hint="What was known before goes on.")
+            return None
+        return [await self._maker.make(name, endpoints) for name, endpoints in pools.items() if is_for_chat(name)]
+
+    async def _openai(self) -> Sequence[Model] | None:
+        env = self._env
+        key = env.openai_api_key or await self._secret_key("OPENAI_API_KEY")
+        if not (key or env.openai_base_url):
+            return []
+        base_url = env.openai_base_url or OPENAI_URL
+        endpoint = base_endpoint(base_url, key)
+        if env.openai_models:
+            return await self._made(env.openai_models, endpoint)
+        make = partial(self._maker.make, endpoints=[endpoint])
+        return await ListedModels(base_url=base_url, endpoint=endpoint, client=self._client, make=make)()
+
+    async def _of_vendor(self, provider: str) -> Sequence[Model]:
+        """A vendor with a key and a base URL: the models named, else those that come with the service."""
+        env = self._env
+        key = getattr(env, f"{provider}_api_key") or await self._secret_key(f"{provider.upper()}_API_KEY")
+        if not key:
+            return []
+        api: Api = "gemini" if provider == "gemini" else "anthropic"
+        endpoint = Endpoint(url=getattr(env, f"{provider}_base_url"), key=key, provider=provider, api=api)
+        named = getattr(env, f"{provider}_models")
+        return await self._made(named or await run_blocking(_shipped, provider), endpoint)
+
+    async def _bedrock(self) -> Sequence[Model]:
+        """Only if models are named: whether this account may use them, only an administrator knows."""
+        env = self._env
+        base_url = env.bedrock_base_url or f"https://bedrock-runtime.{env.aws_region}.amazonaws.com"
+        endpoint = Endpoint(url=base_url, key=env.bedrock_api_key, provider="bedrock", api="bedrock")
+        return await self._made(env.bedrock_models, endpoint)
+
+    async def _made(self, names: Iterable[str], endpoint: Endpoint) -> Sequence[Model]:
+        return [await self._maker.make(name, [endpoint]) for name in names]
+
+    async def _secret_key(self, name: str) -> str:
+        """A key out of the platform's application secrets."""
+        text = await self._app_secrets.text() if self._app_secrets else None
+        if not text:
+            return ""
+        try:
+            content = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            log.warning("app_secrets_not_json", secret=self._env.app_secrets)
+            return ""
+        return str(content.get(name) or "") if isinstance(content, dict) else ""
+
+
+def _shipped(provider: str) -> list[str]:
+    return [card.id for card in shipped_cards().values() if card.provider == provider]

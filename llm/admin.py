@@ -1,0 +1,74 @@
+"""The catalogue of models in the admin: what each can do, who may use it, which is the default."""
+
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from llm.models import DefaultModel, ModelEntry
+
+_FIELDS: dict[str | None, tuple[str, ...]] = {
+    None: ("model_id", "name", "description", "provider", "vendor_id"),
+    "Who may use it": ("enabled", "groups", "fallback", "position"),
+    "What it can do": (
+        *("context_window", "output_limit", "images", "image_urls", "tools", "sampling"),
+        *("thinking", "structured_output", "system_prompts"),
+    ),
+    "What it is told": ("system_prompt", "extra", "updated_at"),
+}
+
+
+@admin.register(ModelEntry)
+class ModelEntryAdmin(admin.ModelAdmin[ModelEntry]):
+    """What is changed here holds for new requests at once in this process, and in others within seconds."""
+
+    list_display = (
+        *("model_id", "name", "provider", "enabled", "reserved_for", "context_window", "output_limit"),
+        *("images", "tools", "thinking", "fallback_id", "updated_at"),
+    )
+    list_filter = ("enabled", "provider", "thinking", "images", "tools")
+    search_fields = ("model_id", "name", "vendor_id", "description")
+    autocomplete_fields = ("fallback",)
+    actions = ("enable", "disable")
+    fieldsets: ClassVar = [(title, {"fields": names}) for title, names in _FIELDS.items()]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ModelEntry | None = None) -> Any:
+        # Callers, fallbacks and defaults know the model by its id: another id is another model.
+        return ("updated_at",) if obj is None else ("model_id", "updated_at")
+
+    @admin.display(description="Reserved for")
+    def reserved_for(self, entry: ModelEntry) -> str:
+        return ", ".join(entry.groups) or "everybody"
+
+    @admin.action(description="Enable selected models", permissions=["change"])
+    def enable(self, request: HttpRequest, chosen: QuerySet[ModelEntry]) -> None:
+        self._switch(request, chosen.filter(enabled=False), on=True)
+
+    @admin.action(description="Disable selected models", permissions=["change"])
+    def disable(self, request: HttpRequest, chosen: QuerySet[ModelEntry]) -> None:
+        self._switch(request, chosen.filter(enabled=True), on=False)
+        for default in DefaultModel.objects.filter(model__enabled=False):
+            self.message_user(
+                request,
+                f"{default.model_id} is disabled but was the {default.get_role_display()} model: "
+                "choose another one under Default models.",
+                messages.WARNING,
+            )
+
+    def _switch(self, request: HttpRequest, entries: QuerySet[ModelEntry], *, on: bool) -> None:
+        switched = list(entries)
+        for entry in switched:
+            entry.enabled = on
+            entry.save(update_fields=["enabled", "updated_at"])  # one by one: each save tells who remembers the table
+            self.log_change(request, entry, "Enabled." if on else "Disabled.")
+        self.message_user(request, f"{len(switched)} model(s) {'enabled' if on else 'disabled'}.", messages.SUCCESS)
+
+
+@admin.register(DefaultModel)
+class DefaultModelAdmin(admin.ModelAdmin[DefaultModel]):
+    """Which model answers when nobody names one."""
+
+    list_display = ("role", "model_id")
+    list_display_links = ("role",)
+    autocomplete_fields = ("model",)

@@ -1,0 +1,104 @@
+"""What is known about models: the table that administrators edit, over the facts that come with the service."""
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+
+from core.remembered import REMEMBERED_SECONDS, Remembered
+from llm.model import ModelCard
+from llm.models import DefaultModel, ModelEntry
+from llm.shipped import known_card, shipped_cards
+
+_NEXT_ROLE = {"advanced": "default", "cheapest": "default", "document_caching": "cheapest"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    card: ModelCard
+    enabled: bool
+    groups: frozenset[str]
+    fallback: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """In the administrators' order."""
+
+    entries: Mapping[str, _Entry]
+    roles: Mapping[str, str]
+
+
+class CardBook:
+    """Answers from memory, a few seconds old at most. A database that is away leaves what was known last.
+
+    Until the table was read once nobody may use anything: a model might be reserved for a group.
+    """
+
+    def __init__(self, *, seconds: float = REMEMBERED_SECONDS) -> None:
+        self._table = Remembered(_read_table, name="models", tables=(ModelEntry, DefaultModel), seconds=seconds)
+
+    async def card(self, model_id: str, *, provider: str) -> ModelCard:
+        """The facts of a model. `provider` is who answers at its endpoint, as far as the endpoint tells."""
+        entry = (await self._entries()).get(model_id)
+        if entry is not None:
+            unnamed = provider in ("", "compatible")
+            return entry.card if unnamed else replace(entry.card, provider=provider)
+        return known_card(model_id, provider=provider)
+
+    async def roles(self) -> Mapping[str, str]:
+        """Role (default, advanced, cheapest, document_caching) to model id; without those that have no enabled one."""
+        table = await self._table.get()
+        return {} if table is None else table.roles
+
+    async def may_use(self, principal_groups: AbstractSet[str], model_id: str) -> bool:
+        """Whether a member of these groups may use the model. Disabled ones nobody may."""
+        table = await self._table.get()
+        if table is None:
+            return False
+        entry = table.entries.get(model_id)
+        if entry is None:
+            return True
+        return entry.enabled and (not entry.groups or not entry.groups.isdisjoint(principal_groups))
+
+    async def fallback_of(self, model_id: str) -> str | None:
+        """Who answers when this model fails: the next enabled one. Whether the caller may use it is to be asked too."""
+        entries, met = await self._entries(), {model_id}
+        entry = entries.get(model_id)
+        while entry is not None and entry.fallback is not None and entry.fallback not in met:
+            met.add(entry.fallback)
+            entry = entries.get(entry.fallback)
+            if entry is not None and entry.enabled:
+                return entry.card.id
+        return None
+
+    async def disabled(self) -> set[str]:
+        return {model_id for model_id, entry in (await self._entries()).items() if not entry.enabled}
+
+    async def in_order(self, model_ids: Iterable[str]) -> list[str]:
+        """As the administrators placed them; those that are not in the table behind, as they came."""
+        places = {model_id: place for place, model_id in enumerate(await self._entries())}
+        return sorted(model_ids, key=lambda model_id: places.get(model_id, len(places)))
+
+    async def _entries(self) -> Mapping[str, _Entry]:
+        table = await self._table.get()
+        return {} if table is None else table.entries
+
+
+def _read_table() -> _Table:
+    shipped_cards()  # reads its file here, off the loop
+    entries = {
+        row.model_id: _Entry(card=row.card, enabled=row.enabled, groups=frozenset(row.groups), fallback=row.fallback_id)
+        for row in ModelEntry.objects.all()
+    }
+    enabled = {model_id for model_id, entry in entries.items() if entry.enabled}
+    chosen = {row.role: row.model_id for row in DefaultModel.objects.all() if row.model_id in enabled}
+    return _Table(entries, _resolved(chosen))
+
+
+def _resolved(chosen: Mapping[str, str]) -> dict[str, str]:
+    """Every role that has a model, or whose stand-in has (llm-providers: available-models API)."""
+    roles = dict(chosen)
+    for role, next_role in _NEXT_ROLE.items():  # cheapest stands before the role that falls back to it
+        if role not in roles and next_role in roles:
+            roles[role] = roles[next_role]
+    return roles
