@@ -35,6 +35,7 @@ from llm.providers.openai_chat import OpenAIChat
 from llm.providers.openai_responses import OpenAIResponses
 from llm.shipped import shipped_cards
 from llm.structured import Structured
+from llm.tokens import preload
 from llm.vendor import Provider, VendorModel
 from llm.window import Fitted
 
@@ -54,6 +55,7 @@ class ModelMaker:
 
     async def make(self, model_id: str, endpoints: Sequence[Endpoint]) -> Model:
         card = await self._cards.card(model_id, provider=endpoints[0].provider)
+        await run_blocking(preload, card)  # before the first question has to be counted
         return self.of_card(card, endpoints)
 
     def of_card(self, card: ModelCard, endpoints: Sequence[Endpoint]) -> Model:

@@ -9,6 +9,9 @@ from django.views.generic import RedirectView
 
 from chat.page import chat_page
 
+admin.site.site_header = admin.site.site_title = "Amplify Chat"
+admin.site.index_title = "Administration"
+
 urlpatterns = [
     path("", chat_page, name="chat"),
     path("login/", LoginView.as_view(template_name="chat/login.html"), name="login"),
