@@ -78,9 +78,13 @@ class ModelMaker:
 
     def _provider(self, endpoint: Endpoint) -> Provider:
         provider = self._providers[endpoint.api]
-        if self._entra is not None and endpoint.provider == "azure" and not endpoint.key:
-            return WithEntra(provider, self._entra)
-        return provider
+        if endpoint.provider != "azure" or endpoint.key:
+            return provider
+        if self._entra is None:
+            hint = "Give it a key, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET for Entra tokens."
+            log.warning("endpoint_without_key", endpoint=endpoint.name, hint=hint)
+            return provider
+        return WithEntra(provider, self._entra)
 
 
 def _providers(env: Env) -> Mapping[Api, Provider]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -163,6 +164,7 @@ async def test_a_whole_answer_is_killed_by_its_request_id(client: openai.AsyncOp
         await whole
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed on this machine")
 def test_curl(service: Service) -> None:
     body = json.dumps({"model": SHORT, "messages": ASK, "stream": True})
     command = ["curl", "-sN", f"{service.url}/v1/chat/completions", "-H", f"Authorization: Bearer {service.key}"]
