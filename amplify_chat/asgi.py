@@ -15,6 +15,7 @@ from django.core.asgi import get_asgi_application  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
 from amplify_chat.health import Health, Live, Ready  # noqa: E402
+from amplify_chat.metrics import Metrics  # noqa: E402
 from amplify_chat.wiring import Wiring  # noqa: E402
 from chat.routes import http_routes, websocket_routes  # noqa: E402
 
@@ -30,6 +31,7 @@ application = ProtocolTypeRouter(
                 path("ready", Ready.as_asgi(service=service)),
                 path("readyz", Ready.as_asgi(service=service)),
                 path("livez", Live.as_asgi(service=service)),
+                path("metrics", Metrics.as_asgi(service=service, token=settings.ENV.metrics_token)),
                 re_path("", ASGIStaticFilesHandler(get_asgi_application())),  # type: ignore[arg-type]
             ]
         ),

@@ -90,6 +90,7 @@ class Env:
     allowed_origins: tuple[str, ...] = _var("ALLOWED_ORIGINS", ("*",), _list, "origins, separated by commas, or *")
     allowed_hosts: tuple[str, ...] = _var("ALLOWED_HOSTS", ("*",), _list, "host names, separated by commas, or *")
     debug: bool = _var("DEBUG", False, _on_off, "on or off")
+    metrics_token: str = _var("METRICS_TOKEN", "", str, "a long random text", secret=True)
     log_level: str = _var("LOG_LEVEL", "INFO", _level, "DEBUG, INFO, WARNING, ERROR or CRITICAL")
 
     embedded_model: bool = _var("EMBEDDED_MODEL", True, _on_off, "on or off")

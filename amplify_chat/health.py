@@ -38,7 +38,7 @@ class Health(HttpConsumer):
                 "status": "healthy",
                 "timestamp": _now(),
                 "uptime": round(time.monotonic() - _STARTED, 3),
-                "memory": {"rss": _resident_bytes() or peak, "peak": peak},
+                "memory": {"rss": resident_bytes() or peak, "peak": peak},
             },
         )
         return None
@@ -82,7 +82,7 @@ def _ask_database() -> None:
         cursor.execute("SELECT 1")
 
 
-def _resident_bytes() -> int | None:
+def resident_bytes() -> int | None:
     """Resident memory now, where the system says (Linux); the peak is known everywhere."""
     try:
         with open("/proc/self/statm") as statm:  # noqa: PTH123 - a kernel file

@@ -170,20 +170,20 @@ class ModelSources:
         env = self._env
         key = env.openai_api_key or await self._secret_key("OPENAI_API_KEY")
         if not (key or env.openai_base_url):
-            return []
+            return None if key is None else []
         base_url = env.openai_base_url or OPENAI_URL
-        endpoint = base_endpoint(base_url, key)
+        endpoint = base_endpoint(base_url, key or "")
         if env.openai_models:
             return await self._made(env.openai_models, endpoint)
         make = partial(self._maker.make, endpoints=[endpoint])
         return await ListedModels(base_url=base_url, endpoint=endpoint, client=self._client, make=make)()
 
-    async def _of_vendor(self, provider: str) -> Sequence[Model]:
+    async def _of_vendor(self, provider: str) -> Sequence[Model] | None:
         """A vendor with a key and a base URL: the models named, else those that come with the service."""
         env = self._env
         key = getattr(env, f"{provider}_api_key") or await self._secret_key(f"{provider.upper()}_API_KEY")
         if not key:
-            return []
+            return None if key is None else []
         api: Api = "gemini" if provider == "gemini" else "anthropic"
         endpoint = Endpoint(url=getattr(env, f"{provider}_base_url"), key=key, provider=provider, api=api)
         named = getattr(env, f"{provider}_models")
@@ -199,17 +199,19 @@ class ModelSources:
     async def _made(self, names: Iterable[str], endpoint: Endpoint) -> Sequence[Model]:
         return [await self._maker.make(name, [endpoint]) for name in names]
 
-    async def _secret_key(self, name: str) -> str:
-        """A key out of the platform's application secrets."""
-        text = await self._app_secrets.text() if self._app_secrets else None
-        if not text:
+    async def _secret_key(self, name: str) -> str | None:
+        """A key out of the platform's application secrets; "" if there is none, None while they cannot be read."""
+        if self._app_secrets is None:
             return ""
+        text = await self._app_secrets.text()
+        if text is None:
+            return None
         try:
             content = orjson.loads(text)
         except orjson.JSONDecodeError:
             log.warning("app_secrets_not_json", secret=self._env.app_secrets)
             return ""
-        return str(content.get(name) or "") if isinstance(content, dict) else ""
+        return str(content.get(name) or "").strip() if isinstance(content, dict) else ""
 
 
 def _shipped(provider: str) -> list[str]:

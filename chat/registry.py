@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -38,6 +39,11 @@ class RunRegistry:
     def live(self) -> int:
         """How many runs go on."""
         return len(self._live)
+
+    @property
+    def ended(self) -> Mapping[Reason, int]:
+        """How many runs have ended since the start, by the reason."""
+        return self._ended.counts
 
     def start(self, *, principal: Principal, request_id: str, encode: Encoder, answer: Answer) -> Run:
         """Begin a run and return at once; `answer(run)` gives its events. Raises Draining while shutting down."""
@@ -140,6 +146,7 @@ class _EndedRuns:
     """The latest ended runs, within a time and a size."""
 
     def __init__(self, limits: RunLimits) -> None:
+        self.counts: Counter[Reason] = Counter()
         self._limits = limits
         self._runs: dict[str, tuple[Run, float]] = {}  # oldest first
         self._bytes = 0
@@ -150,6 +157,7 @@ class _EndedRuns:
         return kept[0] if kept else None
 
     def keep(self, run: Run) -> None:
+        self.counts[run.reason or "failed"] += 1
         self._runs[run.id] = (run, time.monotonic() + self._limits.keep)
         self._bytes += run.log.size
         while self._bytes > self._limits.keep_bytes:

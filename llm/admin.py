@@ -1,12 +1,19 @@
-"""The catalogue of models in the admin: what each can do, who may use it, which is the default."""
+"""The catalogue of models in the admin: what each can do, who may use it, which is the default; and how the endpoints
+behind them fare."""
 
+import os
+import socket
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 
-from llm.models import DefaultModel, ModelEntry
+from llm.models import DefaultModel, EndpointState, ModelEntry
+from llm.pool import Pool, pools
 
 _FIELDS: dict[str | None, tuple[str, ...]] = {
     None: ("model_id", "name", "description", "provider", "vendor_id"),
@@ -72,3 +79,46 @@ class DefaultModelAdmin(admin.ModelAdmin[DefaultModel]):
     list_display = ("role", "model_id")
     list_display_links = ("role",)
     autocomplete_fields = ("model",)
+
+
+@admin.register(EndpointState)
+class EndpointStateAdmin(admin.ModelAdmin[EndpointState]):
+    """One page, read-only, of this process's memory: no row is read, so there is nothing to list, open or change."""
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(self.changelist_view)
+        return [path("", page, name="llm_endpointstate_changelist")]
+
+    def has_view_permission(self, request: HttpRequest, obj: EndpointState | None = None) -> bool:
+        return self.admin_site.get_model_admin(ModelEntry).has_view_permission(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: EndpointState | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: EndpointState | None = None) -> bool:
+        return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Endpoints",
+            "opts": self.opts,
+            "pools": sorted(_every_pool(), key=lambda pool: pool.card.id),
+            "process": os.getpid(),
+            "host": socket.gethostname(),
+        }
+        return TemplateResponse(request, "llm/endpoints.html", context)
+
+
+def _every_pool() -> list[Pool]:
+    """The page is made in a thread: while it looks, the loop may add a pool, and Python then refuses to go on."""
+    while True:
+        try:
+            return list(pools)
+        except RuntimeError:
+            continue

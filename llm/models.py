@@ -150,6 +150,16 @@ def _wrong_extra(extra: object) -> str:
     return "" if isinstance(extra, dict) else 'Write an object, like {"service_tier": "flex"}, or {} for none.'
 
 
+class EndpointState(ModelEntry):
+    """The admin's page of what this process knows about its endpoints (`llm.pool`). Nothing of it is stored: a proxy,
+    so that the page has its place in the admin's index; whoever may view models may view it."""
+
+    class Meta:
+        proxy = True
+        default_permissions: ClassVar = ()
+        verbose_name = "endpoint"
+
+
 class Role(models.TextChoices):
     """What a model is asked for when nobody names one (llm-providers: model types)."""
 
