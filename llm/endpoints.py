@@ -78,7 +78,7 @@ def _told_by(url: SplitResult) -> tuple[str, Api]:
 _VENDOR_HOSTS: tuple[tuple[str, str, Api | None], ...] = (
     ("api.openai.com", "openai", None),
     ("api.anthropic.com", "anthropic", "anthropic"),
-    ("bedrock-runtime.", "bedrock", "bedrock"),
+    ("bedrock-runtime", "bedrock", "bedrock"),
     ("generativelanguage.googleapis.com", "gemini", "gemini"),
 )
 
@@ -95,9 +95,11 @@ Pools = Mapping[str, tuple[Endpoint, ...]]
 def read_endpoints_file(path: Path) -> Pools:
     """The pools of a file. Raises EndpointsError; its message never holds a key."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise EndpointsError(f"LLM_ENDPOINTS_FILE: {path} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError:
+        raise EndpointsError(f"LLM_ENDPOINTS_FILE: {path} is not JSON.") from None
     return parse_endpoints(text, f"LLM_ENDPOINTS_FILE: {path}")
 
 
@@ -134,18 +136,29 @@ def _endpoints(model_id: str, value: Any) -> tuple[Endpoint, ...]:
 
 def _endpoint(model_id: str, item: dict[str, Any]) -> Endpoint:
     url, key, weight, most = (item.get(name) for name in ("url", "key", "weight", "maxConcurrent"))
-    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-        raise EndpointsError(f"{model_id} has an endpoint whose url does not start with http(s)://.")
+    if not isinstance(url, str) or not _is_http(url):
+        raise EndpointsError(f"{model_id} has an endpoint whose url is not of the form http(s)://host[:port]/path.")
     if not isinstance(key, str):
         raise EndpointsError(f'{model_id} has an endpoint without a key ("" where none is needed).')
     if weight is not None and not (type(weight) in (int, float) and 0 < weight < MAX_WEIGHT):
         raise EndpointsError(f"{model_id} has an endpoint whose weight is not a positive number.")
     if most is not None and not (type(most) is int and most > 0):
         raise EndpointsError(f"{model_id} has an endpoint whose maxConcurrent is not a positive whole number.")
-    more = {name: item[name] for name in ("api", "provider") if isinstance(item.get(name), str)}
+    more = {name: item[name] for name in ("api", "provider") if item.get(name) is not None}
     if more.get("api", "chat") not in get_args(Api):
         raise EndpointsError(f"{model_id} has an endpoint whose api is not one of {', '.join(get_args(Api))}.")
-    return endpoint_of(url, key, weight=float(weight or 1), max_concurrent=most, **more)
+    if not (isinstance(provider := more.get("provider", "compatible"), str) and provider):
+        raise EndpointsError(f"{model_id} has an endpoint whose provider is not a name, such as openai or azure.")
+    # A key that was copied with its line end would make a header that cannot be sent.
+    return endpoint_of(url, key.strip(), weight=float(weight or 1), max_concurrent=most, **more)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no host between brackets, no number as port
+        return False
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from weakref import WeakSet
 
@@ -87,6 +87,8 @@ class Member:
             self.in_flight -= 1
 
     def succeeded(self) -> None:
+        if self.must_not_be_asked:
+            return  # by a call from before: the vendor's word, or the open circuit, is newer
         self.failures_in_a_row = 0
         self.resting_until = 0.0
         self.told_to_wait = False
@@ -96,10 +98,16 @@ class Member:
         self.failures += 1
         self.failures_in_a_row += 1
         self.last_error = error.code
-        first = REST_AFTER_BUSY if isinstance(error, ModelBusy) else REST_AFTER_FAILURE
-        doubled = min(first * 2 ** (self.failures_in_a_row - 1), LONGEST_REST)
+        if error.retry_after is None and self.told_to_wait and self.rest:
+            return  # by a call from before; the vendor's word stands
         self.told_to_wait = error.retry_after is not None
-        self.resting_until = self.clock() + (doubled if error.retry_after is None else error.retry_after)
+        self.resting_until = self.clock() + (self._doubled(error) if error.retry_after is None else error.retry_after)
+
+    def _doubled(self, error: ModelFailed) -> float:
+        first = REST_AFTER_BUSY if isinstance(error, ModelBusy) else REST_AFTER_FAILURE
+        # Not 2 ** failures: after a day of them no float holds it.
+        doublings = min(self.failures_in_a_row - 1, 10)
+        return float(min(first * 2**doublings, LONGEST_REST))
 
 
 class Pool:
@@ -119,6 +127,7 @@ class Pool:
             member = await self._choose(tried, error)
             if member in tried:
                 await asyncio.sleep(random.uniform(*PAUSE_SECONDS))  # noqa: S311 - spreads load, guards nothing
+                member = await self._choose(tried, error)  # its room, or the whole endpoint, may be gone by now
             tried.append(member)
             begun = False
             try:
@@ -155,12 +164,15 @@ class Pool:
             await self._wait_for_room(deadline)
 
     async def _wait_for_room(self, deadline: float) -> None:
+        """Until a call has ended or a rest is over. Raises ModelBusy at the deadline."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise ModelBusy
+        rests = [member.rest for member in self.members if member.must_not_be_asked]
         self._room.clear()
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min([left, *rests])):
                 await self._room.wait()
-        except TimeoutError:
-            raise ModelBusy from None
 
 
 def _best(members: Sequence[Member], tried: Sequence[Member]) -> Member:

@@ -21,11 +21,14 @@ def prepared(card: ModelCard, request: ModelRequest) -> ModelRequest:
         messages = [replace(m, role="user") if m.role == "system" else m for m in messages]
     if request.tools and not card.tools:
         raise BadRequest(f"{card.name} cannot call tools. Choose another model, or leave `tools` out.")
+    kept = tuple(message for message in messages if message.parts)
+    if not kept:
+        raise BadRequest("All of `messages` is blank: send a question.")
     if not card.sampling:
         request = replace(request, temperature=None, top_p=None, stop=())
     return replace(
         request,
-        messages=tuple(message for message in messages if message.parts),
+        messages=kept,
         effort=request.effort if card.thinking else None,
     )
 

@@ -21,11 +21,17 @@ from core.errors import (
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
-_FILTERED = ("content_filter", "content_policy", "responsibleaipolicy", "guardrail")
-# Only asked of answers that refuse the request itself: rate limits speak of "too many tokens" too.
+# Not "guardrail" alone: Bedrock also speaks of one that does not exist.
+_FILTERED = re.compile(
+    r"content[_ ](filter|policy|management policy)|responsibleaipolicy|guardrail policy|usage polic(y|ies)"
+)
+# Only asked of answers that refuse the request itself: rate limits speak of "too many tokens" too. And not of what
+# exceeds any maximum: images do, and `max_tokens` does.
 _OVERFLOW = re.compile(
-    r"context[_ ](length|window)|maximum context|(prompt|input|request|content)[a-z ]* (is )?too (long|large)"
-    r"|too many (input |total )?tokens|token count .{0,40}exceeds|exceeds? .{0,40}(context|token|maximum)"
+    r"context[_ ](length|window)|maximum (context|model length|prompt length)"
+    r"|(prompt|input|request|content)[a-z ]* (is )?too (long|large)"
+    r"|too many (input |total )?tokens|token count .{0,40}exceeds|input tokens? [^.]{0,40}exceed"
+    r"|exceeds? [^.]{0,40}(context|token)"
 )
 
 
@@ -35,20 +41,21 @@ def judge(status: int, headers: Mapping[str, str], code: str, message: str) -> M
     match status:
         case 401 | 403:
             return ModelRejectedKey()
-        case 429 if "insufficient_quota" in code or "billing" in code:
+        case _ if status == 402 or "insufficient_quota" in code or "billing" in code:  # noqa: PLR2004
             return ModelOutOfQuota()
         case 429 | 529:
             return ModelBusy(retry_after=wait)
         case 408 | 503 | 504:
             return ModelTimedOut(retry_after=wait)
-        case _ if status >= 500 or status == 404:  # noqa: PLR2004 - 404: this endpoint has no such model, another may
+        case _ if not 400 <= status < 500 or status in (404, 405):  # noqa: PLR2004
+            # 404, 405 and redirects: not what is asked is wrong but this address; another endpoint may have the model.
             return ModelFailed(retry_after=wait)
         case _:
             return _refused(status, f"{code} {message}".lower())
 
 
 def _refused(status: int, text: str) -> ModelRefused:
-    if any(word in text for word in _FILTERED):
+    if _FILTERED.search(text):
         return ModelFiltered()
     if status == 413 or _OVERFLOW.search(text):  # noqa: PLR2004
         return ModelOverflowed()
@@ -57,18 +64,22 @@ def _refused(status: int, text: str) -> ModelRefused:
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait according to `retry-after-ms` or `Retry-After` (RFC 9110, section 10.2.3), or None."""
-    if milliseconds := headers.get("retry-after-ms"):
-        return _bounded(milliseconds, scale=0.001)
+    milliseconds = _bounded(headers.get("retry-after-ms") or "", scale=0.001)
+    if milliseconds is not None:
+        return milliseconds
     text = headers.get("Retry-After") or headers.get("retry-after") or ""
-    if not text:
-        return None
-    if (seconds := _bounded(text)) is not None:
-        return seconds
+    seconds = _bounded(text)
+    return seconds if seconds is not None else _until(text)
+
+
+def _until(text: str) -> float | None:
+    """Seconds until a date, in UTC where it names no zone."""
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return _bounded(str((moment - datetime.now(UTC)).total_seconds()))
+    except (ValueError, OverflowError):
         return None
-    return _bounded(str((moment - datetime.now(UTC)).total_seconds()))
 
 
 def _bounded(text: str, scale: float = 1.0) -> float | None:
