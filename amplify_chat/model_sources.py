@@ -1,6 +1,7 @@
 """Where models come from: the environment's endpoints and keys, with each model's behaviours around it."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,10 @@ from llm.window import Fitted
 log = structlog.get_logger(__name__)
 
 
+# Of one model id: as many as there may be sources of it at once.
+REMEMBERED_POOLS = 4
+
+
 class ModelMaker:
     """Makes the model that answers at some endpoints. The same endpoints and facts give the same model again, which
     remembers how its endpoints have fared."""
@@ -51,7 +56,7 @@ class ModelMaker:
         self._cards = cards
         self._providers = _providers(env)
         self._entra = _entra(env, client)
-        self._made: dict[tuple[str, tuple[Endpoint, ...]], Model] = {}
+        self._made: dict[str, list[tuple[tuple[Endpoint, ...], Model]]] = {}
 
     async def make(self, model_id: str, endpoints: Sequence[Endpoint]) -> Model:
         card = await self._cards.card(model_id, provider=endpoints[0].provider)
@@ -59,15 +64,19 @@ class ModelMaker:
         return self.of_card(card, endpoints)
 
     def of_card(self, card: ModelCard, endpoints: Sequence[Endpoint]) -> Model:
-        known = self._made.get((card.id, tuple(endpoints)))
-        if known is None or known.card != card:
-            known = self._made[card.id, tuple(endpoints)] = self._behind(card, endpoints)
-        return known
+        made = self._made.setdefault(card.id, [])
+        for known_endpoints, known in made:
+            if known_endpoints == tuple(endpoints) and known.card == card:
+                return known
+        model = self._behind(card, endpoints)
+        # The latest ones only: with each key that is rotated, a model was made that nobody asks any more.
+        self._made[card.id] = [*made, (tuple(endpoints), model)][-REMEMBERED_POOLS:]
+        return model
 
     def _behind(self, card: ModelCard, endpoints: Sequence[Endpoint]) -> Model:
         members = [
             Member(
-                model=VendorModel(card, endpoint, self._provider(endpoint), self._client),
+                model=VendorModel(_as_at(card, endpoint), endpoint, self._provider(endpoint), self._client),
                 name=endpoint.name,
                 weight=endpoint.weight,
                 max_concurrent=endpoint.max_concurrent,
@@ -85,6 +94,11 @@ class ModelMaker:
             log.warning("endpoint_without_key", endpoint=endpoint.name, hint=hint)
             return provider
         return WithEntra(provider, self._entra)
+
+
+def _as_at(card: ModelCard, endpoint: Endpoint) -> ModelCard:
+    """Each endpoint is spoken to as its own vendor wants it, whoever the pool's first one is."""
+    return card if endpoint.provider == "compatible" else replace(card, provider=endpoint.provider)
 
 
 def _providers(env: Env) -> Mapping[Api, Provider]:

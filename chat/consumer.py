@@ -104,13 +104,17 @@ class HttpConsumer(AsyncHttpConsumer):
             # Too late for a status: the connection ends, the client sees an incomplete body.
             log.warning("response_broken_off", request=self.request_id, code=error.code)
             return
-        headers = [(name.lower().encode(), value.encode()) for name, value in error.answer_headers().items()]
+        headers = [(name.lower().encode(), value.encode()) for name, value in self.error_headers(error).items()]
         body_is_coming = isinstance(error, PayloadTooLarge | RequestTimeout)
         if body_is_coming:
             headers.append((b"connection", b"close"))
         await self.reply_json(
             error.status, self.error_body(error), headers=headers, and_then=self._discard if body_is_coming else None
         )
+
+    def error_headers(self, error: AmplifyError) -> Mapping[str, str]:
+        """The headers that tell this address's clients of an error."""
+        return error.answer_headers()
 
     def error_body(self, error: AmplifyError) -> dict[str, Any]:
         """The JSON object that tells this address's clients of an error."""

@@ -45,19 +45,19 @@ def as_numbered_sse(batch: Batch) -> bytes:
 class StreamConsumer(HttpConsumer):
     """Sends a run's log while its client listens."""
 
-    async def follow(
-        self, run: Run, *, after: int = 0, encode: Callable[[Batch], bytes] = as_sse, end: bytes = b""
-    ) -> None:
-        """`end` is sent behind an answer that is complete."""
+    async def follow(self, run: Run, *, after: int = 0, encode: Callable[[Batch], bytes] = as_sse) -> None:
         self.run_id = run.id
-        await self.begin(200, _STREAM_HEADERS)
-        # Headers go out with the first piece of the body: with an empty one, as a model may be silent for long.
-        await self.send_body(b"", more_body=True)
+        await self.begin_stream()
         with self.service.connections.holding(self):
             async with Listener(self), run.reading(after) as batches:
                 async for batch in batches:
                     await self.send_body(encode(batch), more_body=True)
-            await self.send_body(end if run.reason == "finished" else b"")
+            await self.send_body(b"")
+
+    async def begin_stream(self) -> None:
+        await self.begin(200, _STREAM_HEADERS)
+        # Headers go out with the first piece of the body: with an empty one, as a model may be silent for long.
+        await self.send_body(b"", more_body=True)
 
     async def answer_whole(self, run: Run, content: Callable[[], Mapping[str, Any]]) -> None:
         """One JSON object when the answer is complete: what `content` gives, or the error that it raises.

@@ -3,12 +3,14 @@
 The same admission, runs, ledger and kill as `/chat`; the model is asked directly, no assistant stands between.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import orjson
+
 from chat.consumer import HttpConsumer, Rest
-from chat.http import StreamConsumer, as_sse
+from chat.http import Listener, StreamConsumer, as_sse
 from chat.openai_wire import Chunks, Completion, error_json
 from chat.runs import Run
 from chat.schema.base import parse_json
@@ -37,6 +39,11 @@ class _OpenAIErrors(HttpConsumer):
     def error_body(self, error: AmplifyError) -> dict[str, Any]:
         return error_json(error)
 
+    def error_headers(self, error: AmplifyError) -> Mapping[str, str]:
+        """OpenAI's clients try every 5xx again unless they are told not to; each attempt would be paid for."""
+        again = {} if error.retryable or error.status < 500 else {"x-should-retry": "false"}  # noqa: PLR2004
+        return {**error.answer_headers(), **again}
+
 
 class CompletionsConsumer(_OpenAIErrors, StreamConsumer):
     """`POST /v1/chat/completions`."""
@@ -53,7 +60,30 @@ class CompletionsConsumer(_OpenAIErrors, StreamConsumer):
             raise ModelNotFound(error.message) from error
         if isinstance(encode, Completion):
             return partial(self.answer_whole, run, partial(_whole, run, encode))
-        return partial(self.follow, run, encode=as_sse, end=_DONE)
+        return partial(self._stream, run)
+
+    async def _stream(self, run: Run) -> None:
+        """As OpenAI does, a failure before the first word is told by the status, so that clients know its kind and try
+        again where that helps; from the first heartbeat on the status is 200."""
+        self.run_id = run.id
+        with self.service.connections.holding(self):
+            async with Listener(self) as listener, run.reading() as batches:
+                async for batch in batches:
+                    if not self.begun:
+                        if run.error is not None:
+                            raise run.error
+                        await self.begin_stream()
+                    await self.send_body(as_sse(batch), more_body=True)
+            if not listener.left:
+                await self._end_stream(run)
+
+    async def _end_stream(self, run: Run) -> None:
+        stopped = run.error is None and run.reason != "finished"
+        if stopped and not self.begun:
+            raise RunStopped
+        if stopped:
+            await self.send_body(b"data: %b\n\n" % orjson.dumps(error_json(RunStopped())), more_body=True)
+        await self.send_body(_DONE if run.reason == "finished" else b"")
 
 
 def _whole(run: Run, completion: Completion) -> dict[str, Any]:

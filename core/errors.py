@@ -15,7 +15,7 @@
         ├── ModelRefused                502 model_refused
         │   ├── ModelOverflowed         400 context_overflow
         │   └── ModelFiltered           400 content_filter
-        ├── ModelInvalidOutput          502 model_invalid_output retryable
+        ├── ModelInvalidOutput          502 model_invalid_output
         ├── ModelRejectedKey            502 model_rejected_key
         ├── ModelOutOfQuota             503 model_out_of_quota
         ├── ModelBusy                   503 model_busy           retryable
@@ -169,6 +169,7 @@ class ModelFiltered(ModelRefused):
 
 class ModelInvalidOutput(ModelFailed):
     code = "model_invalid_output"
+    retryable = False
     endpoint_failed = False
     default = "The model's answer does not have the form that was asked for. Please try again or choose another model."
 

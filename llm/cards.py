@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from core.remembered import REMEMBERED_SECONDS, Remembered
 from llm.model import ModelCard
 from llm.models import DefaultModel, ModelEntry
-from llm.shipped import known_card, shipped_cards
+from llm.shipped import known_card, shipped_cards, spellings
 
 _NEXT_ROLE = {"advanced": "default", "cheapest": "default", "document_caching": "cheapest"}
 
@@ -56,6 +56,9 @@ class CardBook:
         if table is None:
             return False
         entry = table.entries.get(model_id)
+        if entry is None and table.entries:
+            # A rule for a model holds for it however it is spelt: with a region or a release date around its name.
+            entry = next((table.entries[name] for name in spellings(model_id) if name in table.entries), None)
         if entry is None:
             return True
         return entry.enabled and (not entry.groups or not entry.groups.isdisjoint(principal_groups))

@@ -56,6 +56,7 @@ class Catalogue:
 
     REFRESH_SECONDS = 30.0
     MAX_AGE_SECONDS = 60.0
+    STALE_SECONDS = 300.0
 
     def __init__(self, sources: Sequence[ModelSource], rules: ModelRules) -> None:
         self._sources = tuple(sources)
@@ -111,10 +112,10 @@ class Catalogue:
         return f"Invalid model. There is no {model_id[:100]!r}; choose one of: {known}."
 
     async def _keep_fresh(self) -> None:
-        old = time.monotonic() - self._asked_at > self.MAX_AGE_SECONDS
-        if old or None in self._found:
-            # Somebody waits only as long as there is nothing at all.
-            await self._refresh(wait=not self._models)
+        age = time.monotonic() - self._asked_at
+        if age > self.MAX_AGE_SECONDS or None in self._found:
+            # Somebody waits only when there is nothing at all, or only what was true before a long silence.
+            await self._refresh(wait=not self._models or age > self.STALE_SECONDS)
 
     async def _refresh(self, *, wait: bool) -> None:
         """Ask all sources again, once for all who want it at the same time."""
@@ -127,13 +128,22 @@ class Catalogue:
             await asyncio.shield(self._asking)
 
     async def _ask(self) -> None:
-        answers = await asyncio.gather(*(source() for source in self._sources))
+        answers = await asyncio.gather(*(_answer_of(source) for source in self._sources))
         self._found = [new if new is not None else old for new, old in zip(answers, self._found, strict=True)]
         models: dict[str, Model] = {}
         for found in self._found:
             for model in found or ():
                 models.setdefault(model.card.id, model)
         self._models = models
+
+
+async def _answer_of(source: ModelSource) -> Sequence[Model] | None:
+    """One source's trouble is not the others'."""
+    try:
+        return await source()
+    except Exception:
+        log.exception("model_source_failed", hint="Its models stay as they were known last.")
+        return None
 
 
 class ListedModels:
@@ -164,8 +174,10 @@ class ListedModels:
         async with self._client.session.get(
             self._url, headers=self._endpoint.headers, timeout=timeout, allow_redirects=False, raise_for_status=True
         ) as response:
-            content = orjson.loads(await response.content.read(MAX_LIST_BYTES))
-            return [str(entry["id"]) for entry in content["data"]]
+            body = b""
+            while len(body) < MAX_LIST_BYTES and (chunk := await response.content.readany()):
+                body += chunk
+            return [str(entry["id"]) for entry in orjson.loads(body)["data"]]
 
 
 def is_for_chat(model_id: str) -> bool:

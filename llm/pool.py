@@ -5,13 +5,14 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from weakref import WeakSet
 
 import structlog
 
-from core.errors import ModelBusy, ModelFailed
+from core.errors import BadRequest, ModelBusy, ModelFailed
 from llm.events import Event, Status
 from llm.messages import ModelRequest
 from llm.model import Model, ModelCard
@@ -94,12 +95,16 @@ class Member:
         self.told_to_wait = False
 
     def failed(self, error: ModelFailed) -> None:
-        """Rest it for as long as the vendor said, else longer with each failure in a row."""
+        """Rest it for as long as the vendor said, else longer with each failure in a row.
+
+        What fails while it rests is the same trouble once more: one short trouble must not open the circuit, however
+        many calls it meets.
+        """
         self.failures += 1
-        self.failures_in_a_row += 1
         self.last_error = error.code
-        if error.retry_after is None and self.told_to_wait and self.rest:
-            return  # by a call from before; the vendor's word stands
+        if self.failures_in_a_row and self.rest and error.retry_after is None:
+            return
+        self.failures_in_a_row += 1
         self.told_to_wait = error.retry_after is not None
         self.resting_until = self.clock() + (self._doubled(error) if error.retry_after is None else error.retry_after)
 
@@ -122,12 +127,14 @@ class Pool:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Event, None]:
         tried: list[Member] = []
+        useless: set[Member] = set()
         error: ModelFailed | None = None
         while len(tried) < self._attempts:
-            member = await self._choose(tried, error)
+            member = await self._choose(tried, useless, error)
             if member in tried:
                 await asyncio.sleep(random.uniform(*PAUSE_SECONDS))  # noqa: S311 - spreads load, guards nothing
-                member = await self._choose(tried, error)  # its room, or the whole endpoint, may be gone by now
+                # Its room, or the whole endpoint, may be gone by now.
+                member = await self._choose(tried, useless, error)
             tried.append(member)
             begun = False
             try:
@@ -146,17 +153,19 @@ class Pool:
                     member.succeeded()  # it answered: the request was wrong
                 if begun or not failure.endpoint_failed:
                     raise
+                if not failure.retryable:
+                    useless.add(member)  # a rejected key stays rejected; another endpoint has another one
                 error = failure
             finally:
                 self._room.set()
         assert error is not None
         raise error
 
-    async def _choose(self, tried: Sequence[Member], error: ModelFailed | None) -> Member:
+    async def _choose(self, tried: Sequence[Member], useless: AbstractSet[Member], error: ModelFailed | None) -> Member:
         """The next endpoint to try. Raises the last error, or ModelBusy, if none may be asked."""
         deadline = time.monotonic() + ROOM_SECONDS
         while True:
-            allowed = [member for member in self.members if not member.must_not_be_asked]
+            allowed = [m for m in self.members if m not in useless and not m.must_not_be_asked]
             if not allowed:
                 raise error or ModelBusy(retry_after=min(member.rest for member in self.members))
             if free := [member for member in allowed if member.has_room]:
@@ -200,6 +209,7 @@ class Fallback:
         return self.models[0].card
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Event, None]:
+        first: ModelFailed | None = None
         for model, following in zip(self.models, [*self.models[1:], None], strict=True):
             begun = False
             try:
@@ -209,10 +219,19 @@ class Fallback:
                         yield event
                 return
             except ModelFailed as error:
-                if begun or following is None or not error.endpoint_failed:
+                if begun or not error.endpoint_failed:
                     raise
+                if following is None:
+                    raise
+                first = first or error
                 log.warning("model_fell_back", model=model.card.id, to=following.card.id, code=error.code)
                 yield Status(
                     message=f"{model.card.name} does not answer at the moment; {following.card.name} does.",
                     extras={"icon": "bolt", "sticky": True},
                 )
+            except BadRequest:
+                # What the asked model takes, its stand-in may not: that is no fault of the caller's.
+                if begun or first is None:
+                    raise
+                if following is None:
+                    raise first from None

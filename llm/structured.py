@@ -34,15 +34,12 @@ class Structured(WrappedModel):
     An answer that was cut short, filtered, or is a call of the caller's own tools goes on as it is.
     """
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Event, None]:
-        if request.output is None:
-            async with aclosing(self.inner.stream(request)) as events:
-                async for event in events:
-                    yield event
-            return
-        schema = request.output.schema
-        checked = None if schema is None else await run_blocking(CheckedSchema.of, schema)
-        asked, reader = _ways(self.card, request, request.output)
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Event, None]:
+        return self.inner.stream(request) if request.output is None else self._held(request, request.output)
+
+    async def _held(self, request: ModelRequest, output: OutputSchema) -> AsyncGenerator[Event, None]:
+        checked = None if output.schema is None else await run_blocking(CheckedSchema.of, output.schema)
+        asked, reader = _ways(self.card, request, output)
         async with aclosing(_checked(self.inner.stream(asked), reader, checked, self.card)) as events:
             async for event in events:
                 yield event

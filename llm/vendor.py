@@ -5,7 +5,7 @@ timeouts, early close, error answers, broken streams.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Protocol
@@ -16,7 +16,7 @@ import structlog
 from core.errors import ModelBrokeOff, ModelFailed, ModelTimedOut, ModelUnreachable
 from core.http import HttpClient
 from llm.endpoints import Endpoint
-from llm.events import Event, Finished
+from llm.events import Event, Finished, ToolCallDelta
 from llm.messages import ModelRequest
 from llm.model import ModelCard
 
@@ -84,6 +84,7 @@ class VendorModel:
         response = await self._send(call)
         finished: Finished | None = None
         tail = None
+        calls = _Calls()
         # Left early, the response is closed and not drained: the vendor stops generating at once.
         try:
             await self._check(response, call)
@@ -94,11 +95,15 @@ class VendorModel:
                         finished = event  # comes last here, after the usage that vendors send behind it
                         tail = asyncio.get_running_loop().time() + TAIL_SECONDS
                     else:
+                        if isinstance(event, ToolCallDelta):
+                            calls.see(event)
                         yield event
         finally:
             response.close()
         if finished is None:
             raise ModelBrokeOff
+        for completed in calls.without_arguments():
+            yield completed
         yield finished
 
     async def _send(self, call: WireCall) -> aiohttp.ClientResponse:
@@ -123,6 +128,21 @@ class VendorModel:
         if response.content_type != call.content_type:
             log.warning("model_answered_no_stream", model=self.card.id, content_type=response.content_type)
             raise ModelFailed
+
+
+class _Calls:
+    """The tool calls of an answer. Some vendors leave out the arguments of a call that has none; JSON needs `{}`."""
+
+    __slots__ = ("_has_arguments",)
+
+    def __init__(self) -> None:
+        self._has_arguments: dict[int, bool] = {}
+
+    def see(self, delta: ToolCallDelta) -> None:
+        self._has_arguments[delta.index] = bool(delta.arguments) or self._has_arguments.get(delta.index, False)
+
+    def without_arguments(self) -> Iterator[ToolCallDelta]:
+        return (ToolCallDelta(index=index, arguments="{}") for index, has in self._has_arguments.items() if not has)
 
 
 def _payload(body: bytes) -> bytes | BytesIO:

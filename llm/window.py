@@ -211,15 +211,19 @@ class Fitted(WrappedModel):
             return fit_to_window(self.card, request, count)
         return await run_blocking(fit_to_window, self.card, request, count)
 
-    async def _send(self, sent: ModelRequest, asked: ModelRequest) -> AsyncGenerator[Event, None]:
-        """The answer; a word about what was left out comes first, once the vendor has taken it."""
+    def _send(self, sent: ModelRequest, asked: ModelRequest) -> AsyncGenerator[Event, None]:
         missing = len(asked.messages) - len(sent.messages)
+        return self._send_less(sent, missing) if missing else self.inner.stream(sent)
+
+    async def _send_less(self, sent: ModelRequest, missing: int) -> AsyncGenerator[Event, None]:
+        """The answer; a word about what was left out comes first, once the vendor has taken it."""
+        told = False
         async with aclosing(self.inner.stream(sent)) as events:
             async for event in events:
-                if missing:
-                    log.info("history_left_out", model=self.card.id, messages=missing, of=len(asked.messages))
+                if not told:
+                    log.info("history_left_out", model=self.card.id, messages=missing, kept=len(sent.messages))
                     yield left_out(missing)
-                    missing = 0
+                    told = True
                 yield event
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -14,7 +14,7 @@ from core.ids import new_uuid
 from llm.events import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage, UsageReported
 from llm.messages import ModelRequest
 from llm.model import Model, ModelCard, WrappedModel
-from llm.tokens import estimate_bytes, estimate_messages
+from llm.tokens import estimate_bytes, estimate_text, request_tokens
 from usage.ledger import Ledger
 from usage.models import Outcome, UsageRecord
 from usage.prices import PRICES, Cost, cost_of
@@ -57,15 +57,24 @@ class _Call:
         self.deltas += 1
         self.output_bytes += len(text.encode("utf-8", "surrogatepass"))
 
-    def settled(self, request: ModelRequest, outcome: Outcome) -> Usage:
+    def settled(self, card: ModelCard, request: ModelRequest, outcome: Outcome) -> Usage:
         """What the vendor said; else our estimate of what it will charge for."""
-        if self.usage is not None:
+        if self.usage is not None and outcome is Outcome.FINISHED:
             return self.usage
-        if not self.asked or (outcome is Outcome.FAILED and not self.deltas):
-            return Usage(estimated=True)
         # Most vendors send a delta a token, so that there are at least as many tokens as deltas.
         output = max(self.deltas, estimate_bytes(self.output_bytes))
-        return Usage(input=estimate_messages(request.messages), output=output, estimated=True)
+        if self.usage is not None:
+            # The input is told at the start; what was said until the call broke off, nobody told.
+            return replace(self.usage, output=max(self.usage.output, output), estimated=True)
+        if not self.asked or (outcome is Outcome.FAILED and not self.deltas):
+            return Usage(estimated=True)
+        return Usage(input=_estimated_input(card, request), output=output, estimated=True)
+
+
+def _estimated_input(card: ModelCard, request: ModelRequest) -> int:
+    """A conversation that is too long is cut before it is sent: never more than the model can read."""
+    tokens = request_tokens(request, estimate_text)
+    return tokens if card.context_window is None else min(tokens, card.context_window)
 
 
 class Metered(WrappedModel):
@@ -96,7 +105,7 @@ class Metered(WrappedModel):
                             call.usage = usage.plausible()
                             continue
                         case Finished():
-                            usage, booked = call.settled(request, Outcome.FINISHED), True
+                            usage, booked = call.settled(self.card, request, Outcome.FINISHED), True
                             await self._book(call, usage, Outcome.FINISHED, "")
                             yield UsageReported(usage)
                         case _:
@@ -112,7 +121,7 @@ class Metered(WrappedModel):
             # Reached too when a run is stopped: cancellation and an early aclose() run no handler above.
             if not booked:
                 stopped = outcome or self._meter.why_stopped()
-                await self._book(call, call.settled(request, stopped), stopped, error_code)
+                await self._book(call, call.settled(self.card, request, stopped), stopped, error_code)
 
     async def _book(self, call: _Call, usage: Usage, outcome: Outcome, error_code: str) -> None:
         meter, card = self._meter, self.card

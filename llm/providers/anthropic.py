@@ -161,14 +161,15 @@ def _output_config(card: ModelCard, output: OutputSchema | None, thought: Thinki
 class AnthropicAnswer:
     """Translates the events of one answer, and keeps what spans them.
 
-    Usage comes in two parts, the input at the start and the output, counted up, at the end: it is reported once, with
-    the vendor's mark of the end.
+    Usage comes in two parts, the input at the start and the output, counted up, at the end. It is reported with the
+    first content, so that a stream that breaks off can be settled, and again with the vendor's mark of the end.
     """
 
     def __init__(self) -> None:
         self._calls: dict[int, int] = {}
         """Which call of a tool the content block is, among the calls."""
         self._usage: dict[str, Any] = {}
+        self._begun = False
         self.done = False
 
     def translate(self, event: Mapping[str, Any]) -> Iterator[Event]:
@@ -177,6 +178,9 @@ class AnthropicAnswer:
             case "message_start":
                 self._count(event["message"].get("usage"))
             case "content_block_start":
+                if self._usage and not self._begun:
+                    yield UsageReported(usage_from_wire(self._usage))
+                self._begun = True
                 yield from self._start(event["index"], event["content_block"])
             case "content_block_delta":
                 yield from self._delta(event["index"], event["delta"])

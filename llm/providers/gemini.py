@@ -59,7 +59,8 @@ _OPENING = {"role": "user", "parts": [{"text": "[The conversation begins with yo
 
 def to_wire(card: ModelCard, request: ModelRequest) -> dict[str, Any]:
     """The JSON body of one call. Raises BadRequest for what Gemini cannot be told."""
-    if request.parallel_tool_calls is False:
+    free = request.tools and not isinstance(request.tool_choice, ForcedTool)
+    if free and request.parallel_tool_calls is False:
         raise BadRequest("Gemini cannot be kept to one tool call at a time. Leave `parallel_tool_calls` out.")
     body: dict[str, Any] = {"contents": _contents(card, request.messages)}
     if system := _system(card, request.messages):
@@ -198,13 +199,14 @@ def _tool_choice(choice: ToolChoice) -> dict[str, Any]:
 class GeminiAnswer:
     """Translates the chunks of one answer, and keeps what spans them.
 
-    Usage stands on every chunk and counts up: it is reported with Finished, and once more only if it changes
-    behind it.
+    Usage stands on every chunk and counts up. It is reported with the first chunk, so that a stream that breaks off can
+    be settled, with Finished, and once more if it changes behind it.
     """
 
     def __init__(self) -> None:
         self._calls = 0
         self._finished = False
+        self._told = False
         self._usage: Mapping[str, Any] = {}
 
     def translate(self, chunk: Mapping[str, Any]) -> list[Event]:
@@ -223,7 +225,8 @@ class GeminiAnswer:
         usage_changed = self._usage != (usage := chunk.get("usageMetadata") or self._usage)
         self._usage = usage
         reason = None if self._finished else self._reason(chunk, candidate)
-        if usage and (reason or (self._finished and usage_changed)):
+        if usage and (reason or not self._told or (self._finished and usage_changed)):
+            self._told = True
             yield UsageReported(usage_from_wire(usage))
         if reason:
             self._finished = True

@@ -144,6 +144,17 @@ async def test_failures_of_the_model(client: openai.AsyncOpenAI, service: Servic
     assert CANARY not in service.log
 
 
+async def test_a_failure_before_the_first_word_has_its_status_streamed_too(client: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.InternalServerError) as busy:
+        await client.chat.completions.create(model="mock+fault=429", messages=ASK, stream=True)
+    assert (busy.value.status_code, busy.value.code) == (503, "model_busy")
+    assert busy.value.response.headers["Retry-After"] and "x-should-retry" not in busy.value.response.headers
+    with pytest.raises(openai.APIStatusError) as rejected:
+        await client.chat.completions.create(model="mock+fault=401", messages=ASK, stream=True)
+    # The package would try it twice more, and nothing could come of it.
+    assert rejected.value.response.headers["x-should-retry"] == "false"
+
+
 async def test_a_stream_is_killed_by_its_request_id(client: openai.AsyncOpenAI, service: Service) -> None:
     response = await client.chat.completions.with_raw_response.create(
         model=LONG, messages=ASK, stream=True, extra_headers={"X-Request-ID": "my-stream"}
@@ -151,8 +162,9 @@ async def test_a_stream_is_killed_by_its_request_id(client: openai.AsyncOpenAI, 
     stream = response.parse()
     await anext(aiter(stream))
     assert (await service.ask({"killSwitch": {"requestId": "my-stream", "value": True}})).status == 200
-    rest = [chunk async for chunk in stream]
-    assert len(rest) < 400 and all(chunk.choices[0].finish_reason is None for chunk in rest)
+    with pytest.raises(openai.APIError, match="stopped"):
+        async for chunk in stream:
+            assert chunk.choices[0].finish_reason is None
     assert service.record(response.headers["X-Run-Id"])["outcome"] == "killed"
 
 

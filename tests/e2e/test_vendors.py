@@ -16,6 +16,7 @@ VENDORS = {
     "gemini": f"{COUNTED}+ttft=1",
     "bedrock": f"{COUNTED}+ttft=2",
 }
+CUT = "mock+tokens=8+at=4+text=plain+in=1000+cached=400+out=70+fault=cut"
 STORM = "mock+tokens=3+text=plain"
 DOWN = "mock+fault=503"
 BUSY = "mock+retry_after=30+fault=429"
@@ -58,7 +59,7 @@ def vendors(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "LLM_ENDPOINTS_FILE": str(folder / "endpoints.json"),
         "ANTHROPIC_API_KEY": f"{CANARY}-anthropic",
         "ANTHROPIC_BASE_URL": upstream.root,
-        "ANTHROPIC_MODELS": VENDORS["anthropic"],
+        "ANTHROPIC_MODELS": f"{VENDORS['anthropic']},{CUT}",
         "GEMINI_API_KEY": f"{CANARY}-gemini",
         "GEMINI_BASE_URL": f"{upstream.root}/v1beta",
         "GEMINI_MODELS": VENDORS["gemini"],
@@ -82,6 +83,14 @@ async def test_each_vendor_answers_and_is_booked(vendors: Service, model: str) -
     row = vendors.record(answer.headers["X-Run-Id"])
     tokens = [row[f"{kind}_tokens"] for kind in ("input", "cache_read", "cache_write", "output")]
     assert tokens == [600, 400, 0, 70] and row["outcome"] == "finished"
+
+
+async def test_a_broken_off_answer_is_booked_by_what_the_vendor_said_until_then(vendors: Service) -> None:
+    answer = await vendors.chat(CUT)
+    assert answer.error is not None
+    row = vendors.record(answer.headers["X-Run-Id"])
+    assert (row["outcome"], row["estimated"]) == ("failed", 1)
+    assert (row["input_tokens"], row["cache_read_tokens"]) == (600, 400) and row["output_tokens"] >= 4
 
 
 async def test_a_storm_of_5xx_costs_no_request(vendors: Service) -> None:

@@ -271,6 +271,7 @@ STREAM = (
     _sse("message_stop"),
 )
 EVENTS: list[Event] = [
+    UsageReported(usage_from_wire(FIRST_USAGE)),
     ReasoningDelta("hm"),
     ReasoningDelta("", "sig"),
     ReasoningDelta("", "redacted:QUJD"),

@@ -1,12 +1,18 @@
 """Which models there are while their sources come and go: a unit test, since no server fails on command so finely."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+import orjson
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from core.errors import Unavailable, UnknownModel
-from llm.catalogue import Catalogue, is_for_chat
+from core.http import HttpClient, HttpTimeouts
+from llm.catalogue import Catalogue, ListedModels, is_for_chat
+from llm.endpoints import base_endpoint
 from llm.events import Event
 from llm.messages import ModelRequest
 from llm.model import Model, ModelCard
@@ -95,6 +101,38 @@ async def test_who_may_use_what_and_who_answers_for_whom() -> None:
     with pytest.raises(UnknownModel) as refused:
         await catalogue.find("b")
     assert "choose one of: a, c" in str(refused.value)
+
+
+async def test_a_source_that_trips_takes_no_other_along() -> None:
+    async def broken() -> Sequence[Model] | None:
+        raise ValueError("a bad address")
+
+    assert await _ids(Catalogue([broken, _Listing(["real"])], _Rules()), None) == ["real"]
+
+
+async def test_a_long_list_is_read_to_its_end() -> None:
+    """In two writes, as every list of a real vendor comes."""
+    body = orjson.dumps({"data": [{"id": f"model-{n}"} for n in range(5_000)]})
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for part in (body[:9_000], body[9_000:]):
+            await response.write(part)
+            await asyncio.sleep(0.01)  # so that they are two reads for whoever reads but once
+        return response
+
+    async def make(model_id: str) -> Model:
+        return _Model(model_id)
+
+    app = web.Application()
+    app.router.add_get("/v1/models", answer)
+    client = HttpClient(timeouts=HttpTimeouts())
+    async with TestServer(app) as server:
+        base = f"http://127.0.0.1:{server.port}/v1"
+        listed = await ListedModels(base_url=base, endpoint=base_endpoint(base, ""), client=client, make=make)()
+    await client.aclose()
+    assert listed is not None and len(listed) == 5_000
 
 
 async def test_no_model_at_all_says_what_to_do() -> None:

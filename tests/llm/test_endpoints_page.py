@@ -79,8 +79,8 @@ def test_every_endpoint_of_every_pool(operator: Client) -> None:
 def test_an_open_circuit_and_its_probe(operator: Client) -> None:
     members = [failing("open.example"), failing("probed.example")]
     for member in members:
-        for _ in range(FAILURES_TO_OPEN):
-            member.failed(ModelFailed("no"))
+        member.failures_in_a_row = FAILURES_TO_OPEN - 1
+        member.failed(ModelFailed("no"))
     members[1].clock = lambda: 1e6
     pool = Pool(CARD, members)
     assert [row[2] for row in rows(operator)] == ["open", "probing"]

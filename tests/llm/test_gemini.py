@@ -229,7 +229,7 @@ def test_fields_of_the_card_join_those_of_the_request() -> None:
     "request_",
     [
         ModelRequest(messages=(Message.of("system", "Be brief."),)),
-        ModelRequest(messages=(ASK,), parallel_tool_calls=False),
+        ModelRequest(messages=(ASK,), tools=(Tool(name="f"),), parallel_tool_calls=False),
         ModelRequest(messages=(_message("user", ToolResult(call_id="nobody's", text="4")),)),
         ModelRequest(messages=(ASK, _message("assistant", ToolCall(id="a", name="f", arguments="{")))),
         ModelRequest(messages=(ASK, _message("assistant", ToolCall(id="a", name="f", arguments="[]")))),
@@ -264,6 +264,7 @@ ANSWER = [
 ]
 EXPECTED: list[Event] = [
     ReasoningDelta("I think"),
+    UsageReported(Usage(input=9, output=1, raw=FIRST)),
     TextDelta("Grüße "),
     TextDelta("🌍"),
     ToolCallDelta(index=0, id="c1", name="f", arguments='{"x":"ü"}', signature="sig"),
@@ -293,7 +294,10 @@ def test_an_answer_at_any_split(cuts: list[int]) -> None:
 
 
 def test_an_answer_that_breaks_off_is_not_finished() -> None:
-    assert not any(isinstance(event, Finished | UsageReported) for event in _read(STREAM[: STREAM.index(b"STOP")]))
+    events = _read(STREAM[: STREAM.index(b"STOP")])
+    assert not any(isinstance(event, Finished) for event in events)
+    # What was told until then is known, so that the call can be settled.
+    assert [event for event in events if isinstance(event, UsageReported)] == [UsageReported(usage_from_wire(FIRST))]
 
 
 async def test_an_answer_over_a_socket() -> None:
@@ -358,7 +362,10 @@ def test_usage_behind_the_end_is_reported_and_the_end_only_once() -> None:
     usage = UsageReported(Usage(input=9, output=5, raw=LAST))
     assert _events(_chunk(reason="STOP"), {"usageMetadata": LAST}) == [Finished(), usage]
     assert _events(_chunk(reason="STOP", usage=LAST), _chunk(reason="STOP", usage=LAST)) == [usage, Finished()]
-    assert _events(_chunk({"text": "a"}, usage=LAST), _chunk(reason="STOP")) == [TextDelta("a"), usage, Finished()]
+    assert _events(_chunk({"text": "a"}, usage=LAST), _chunk(reason="STOP")) == [
+        *(TextDelta("a"), usage),
+        *(usage, Finished()),
+    ]
 
 
 def test_usage_classes_are_disjoint() -> None:

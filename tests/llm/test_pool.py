@@ -159,9 +159,17 @@ async def test_one_endpoint_is_asked_again_a_few_times() -> None:
     told = await listen(Pool(CARD, [member]))
     assert (told.text, model.calls) == ("answered", 3)
     assert (member.state, member.failures, member.failures_in_a_row) == ("ready", 2, 0)
-    hopeless = _fails(error := ModelRejectedKey())
+    hopeless = _fails(error := ModelUnreachable())
     assert (await listen(Pool(CARD, [Member(hopeless, "a")]))).error is error
     assert hopeless.calls == 3
+
+
+async def test_a_rejected_key_is_not_tried_again_but_another_endpoints_is() -> None:
+    rejected = _fails(error := ModelRejectedKey())
+    assert (await listen(Pool(CARD, [Member(rejected, "a")]))).error is error
+    assert rejected.calls == 1
+    both = Pool(CARD, [Member(rejected, "a", weight=1000), Member(_answers("good"), "b", weight=0.001)])
+    assert (await listen(both)).text == "good "
 
 
 async def test_every_endpoint_is_tried_twice_in_turn() -> None:
@@ -205,6 +213,7 @@ def test_rests_double_up_to_a_limit(clock: _Clock, error: ModelFailed, first: fl
     for _ in range(8):
         member.failed(error)
         rests.append(member.rest)
+        clock.now += member.rest
     assert rests == [min(first * factor, LONGEST_REST) for factor in (1, 2, 4, 8, 16, 32, 64, 128)]
 
 
@@ -231,6 +240,7 @@ async def test_the_circuit_opens_lets_one_probe_through_and_closes(clock: _Clock
     one = Pool(CARD, [member])
     for number in range(FAILURES_TO_OPEN):
         assert member.is_open is False, number
+        clock.now += member.rest
         member.failed(ModelFailed())
     assert member.state == "open"
     assert isinstance((await listen(one)).error, ModelBusy) and gated.calls == 0
@@ -251,7 +261,7 @@ async def test_a_probe_that_fails_opens_the_circuit_again(clock: _Clock) -> None
     member = Member(model, "a", clock=clock)
     for _ in range(FAILURES_TO_OPEN):
         member.failed(ModelFailed())
-    clock.now += member.rest
+        clock.now += member.rest
     error = (await listen(Pool(CARD, [member]))).error
     assert error is not None and error.code == "model_failed"
     assert (model.calls, member.state) == (1, "open")
@@ -276,7 +286,7 @@ def test_a_failure_without_a_word_does_not_shorten_what_the_vendor_asked_for(clo
     assert member.rest == 30.0 and member.must_not_be_asked
     clock.now += 30.0
     member.failed(ModelUnreachable())
-    assert member.rest == 4 * REST_AFTER_FAILURE and not member.must_not_be_asked
+    assert member.rest == 2 * REST_AFTER_FAILURE and not member.must_not_be_asked
 
 
 async def test_no_more_at_once_than_allowed_and_all_are_served() -> None:
@@ -498,3 +508,18 @@ async def test_leaving_early_closes_the_model_that_answers() -> None:
         assert isinstance(await anext(events), Status)
         assert await anext(events) == TextDelta("a ")
     assert slow.closed
+
+
+def test_one_short_trouble_does_not_open_the_circuit_however_many_calls_it_meets(clock: _Clock) -> None:
+    member = Member(_answers(), "a", clock=clock)
+    for _ in range(50):
+        member.failed(ModelFailed())
+    assert (member.failures, member.failures_in_a_row, member.state) == (50, 1, "resting")
+    clock.now += member.rest + 0.01
+    assert member.state == "ready"
+
+
+async def test_a_stand_in_that_cannot_take_the_request_does_not_hide_why_it_was_asked() -> None:
+    refuses = FailingModel(BadRequest("one tool call at a time"))  # type: ignore[arg-type]
+    told = await listen(Fallback([FailingModel(ModelBusy(retry_after=7)), refuses]))
+    assert told.error is not None and told.error.code == "model_busy" and told.error.retry_after == 7
