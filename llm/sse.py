@@ -66,19 +66,16 @@ class JsonEventReader:
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that `chunk` completes. Raises ModelBrokeOff for what is not of the vendor's format."""
         events: list[Event] = []
-        for payload in self._decoder.feed(chunk):
-            if payload == b"[DONE]":
-                self.done = True
-            else:
-                events += self._translated(_object(payload))
-        return events
-
-    def _translated(self, content: dict[str, Any]) -> Iterable[Event]:
         try:
-            return list(self._translate(content))
+            for payload in self._decoder.feed(chunk):
+                if payload == b"[DONE]":
+                    self.done = True
+                else:
+                    events += self._translate(_object(payload))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             # An object of the right syntax and of another shape than the vendor promises.
             raise ModelBrokeOff from error
+        return events
 
 
 def _object(payload: bytes) -> dict[str, Any]:
