@@ -27,6 +27,7 @@ async def test_a_kill_silences_a_run(service: Service, upstream: Upstream, model
     upstream.clear()
     async with service.opened(question(model, requestId="k-1")) as response:
         await read_events(response, ROUTING_EVENTS + (3 if model == LONG else 0))
+        upstream.wait_for_calls(lambda calls: len(calls) == 1)  # a kill before that finds nothing to hang up on
         await _kill(service, "k-1")
         rest = events_of(await response.content.read())
     # No marker, no error: the stream just ends, long before the answer would have.
