@@ -784,7 +784,7 @@ async def test_without_credentials_it_says_what_to_do() -> None:
 
 async def test_a_session_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     async def stuck(_function: Any) -> None:
-        await asyncio.sleep(60)
+        await asyncio.sleep(60)  # stands for a metadata service that hangs; cancelled by FETCH_SECONDS
 
     monkeypatch.setattr("core.aws.FETCH_SECONDS", 0.01)
     monkeypatch.setattr("core.aws.run_blocking", stuck)
