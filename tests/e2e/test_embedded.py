@@ -21,12 +21,15 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 async def test_it_answers_in_tokens(service: Service) -> None:
-    body = {"messages": [{"role": "user", "content": "Name three colours."}], "max_tokens": 40}
+    body = {"messages": [{"role": "user", "content": "Tell me a long story about a ship."}], "max_tokens": 40}
     answer = await service.ask(body)
     deltas = [e for e in answer.events if isinstance(e.get("d"), str)]
-    assert len(deltas) > 5 and re.search(r"[a-z]{3}", answer.text)
-    assert len(answer.times) > 3  # they came one by one
+    assert re.search(r"[a-z]{3}", answer.text)
     record = service.record(answer.headers["X-Run-Id"])
+    # How long the answer is, is the model's affair; that each of its tokens came by itself is ours. (The last one may
+    # be the mark of the end, and a character may need two.)
+    assert len(deltas) >= record["output_tokens"] / 2 > 0
+    assert len(answer.times) > 1
     assert (record["provider"], record["price_version"], record["estimated"]) == ("embedded", "embedded", 0)
     assert 0 < record["output_tokens"] <= 40
 
