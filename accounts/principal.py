@@ -1,9 +1,14 @@
 """Who is asking."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from accounts.limits import SpendLimit
+from core.errors import Forbidden
 
 # The platform's name for spend that no account was given for (billing-and-state: accounts).
 GENERAL_ACCOUNT = "general_account"
+
+FULL_ACCESS = "full_access"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,8 +17,32 @@ class Principal:
 
     user_id: str
     account_id: str = GENERAL_ACCOUNT
+    """Who pays, unless the request names another of `accounts`."""
+    accounts: frozenset[str] = frozenset()
+    """The accounts that a person may charge; a key charges its own and no other."""
     api_key_id: str | None = None
-    """The key's public name `<owner>/ownerKey/<uuid>`, or None for a person with a session."""
+    """The key's public name `<owner>/ownerKey/<uuid>`, or None for a person who signed in."""
+    scopes: frozenset[str] = frozenset({FULL_ACCESS})
+    """What the credential may be used for: `full_access`, or `chat`, `assistants`, … A person may use all."""
     groups: frozenset[str] = frozenset()
+    """Ids of the groups that they are in, directly or through a group that another one includes."""
+    is_admin: bool = False
+    """Whether they administer the service. Never so by an API key: a key does not administer."""
+    limit: SpendLimit | None = None
+    """What the key may spend; None for no limit of its own."""
     bearer: str = field(default="", repr=False)
     """The credential to pass on to sister services; never logged."""
+
+    def has_scope(self, scope: str) -> bool:
+        return not self.scopes.isdisjoint({FULL_ACCESS, scope})
+
+    def charging(self, account_id: str | None) -> "Principal":
+        """The same caller, with the account that the request names. Raises Forbidden for one that is not theirs.
+
+        A key charges its own account, whatever its caller says.
+        """
+        if account_id is None or self.api_key_id is not None or account_id == self.account_id:
+            return self
+        if account_id != GENERAL_ACCOUNT and account_id not in self.accounts:
+            raise Forbidden(f"{account_id[:100]!r} is not one of your accounts. See them at /api/accounts/.")
+        return replace(self, account_id=account_id)

@@ -4,6 +4,7 @@ The only module that reads `os.environ`. Described for operators in docs/configu
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -69,9 +70,21 @@ def _database_url(text: str) -> str:
     return text
 
 
-def _var(name: str, default: Any, parse: Callable[[str], Any], expected: str, *, secret: bool = False) -> Any:
-    """A field that is read from the variable `name`."""
-    described = {"name": name, "parse": parse, "expected": expected}
+def _backend(text: str) -> str:
+    return {"database": "database", "dynamodb": "dynamodb"}[text]
+
+
+def _pool_id(text: str) -> str:
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d+_[A-Za-z0-9]+", text):
+        raise ValueError
+    return text
+
+
+def _var(
+    name: str, default: Any, parse: Callable[[str], Any], expected: str, *, secret: bool = False, also: str = ""
+) -> Any:
+    """A field that is read from the variable `name`, or from `also`, its other spelling."""
+    described = {"name": name, "parse": parse, "expected": expected, "also": also}
     return field(default=default, metadata=described, repr=not secret)
 
 
@@ -92,6 +105,29 @@ class Env:
     debug: bool = _var("DEBUG", False, _on_off, "on or off")
     metrics_token: str = _var("METRICS_TOKEN", "", str, "a long random text", secret=True)
     log_level: str = _var("LOG_LEVEL", "INFO", _level, "DEBUG, INFO, WARNING, ERROR or CRITICAL")
+
+    state_backend: str = _var("STATE_BACKEND", "database", _backend, "database or dynamodb")
+    api_keys_table: str = _var("API_KEYS_DYNAMODB_TABLE", "", str, "a table's name")
+    groups_table: str = _var("ASSISTANT_GROUPS_DYNAMO_TABLE", "", str, "a table's name", also="GROUPS_DYNAMO_TABLE")
+    users_table: str = _var("COGNITO_USERS_DYNAMODB_TABLE", "", str, "a table's name")
+    accounts_table: str = _var("ACCOUNTS_DYNAMO_TABLE", "", str, "a table's name")
+    admin_table: str = _var("AMPLIFY_ADMIN_DYNAMODB_TABLE", "", str, "a table's name", also="ADMIN_DYNAMODB_TABLE")
+    model_rates_table: str = _var("MODEL_RATE_TABLE", "", str, "a table's name")
+    aws_endpoint_url: str = _var("AWS_ENDPOINT_URL", "", _url, "an http(s) URL")
+
+    cognito_pool_id: str = _var("COGNITO_USER_POOL_ID", "", _pool_id, "a user pool's id, like us-east-1_AbCdEfGhI")
+    cognito_client_id: str = _var("COGNITO_CLIENT_ID", "", str, "an app client's id")
+    idp_prefix: str = _var("IDP_PREFIX", "", str, "the prefix of user names, without its underscore")
+    oidc_issuer: str = _var("OIDC_ISSUER", "", _url, "an issuer's URL")
+    oidc_audience: str = _var("OIDC_AUDIENCE", "", str, "the audience of access tokens")
+    oidc_user_claim: str = _var("OIDC_USER_CLAIM", "sub", str, "a claim's name")
+    oidc_groups_claim: str = _var("OIDC_GROUPS_CLAIM", "groups", str, "a claim's name")
+    oidc_client_id: str = _var("OIDC_CLIENT_ID", "", str, "the client's id")
+    oidc_client_secret: str = _var("OIDC_CLIENT_SECRET", "", str, "the client's secret", secret=True)
+    oidc_scopes: str = _var("OIDC_SCOPES", "openid email profile", str, "scopes, separated by spaces")
+    staff_groups: tuple[str, ...] = _var("STAFF_GROUPS", (), _list, "groups of the sign-in service, by commas")
+    admin_groups: tuple[str, ...] = _var("ADMIN_GROUPS", (), _list, "groups of the sign-in service, by commas")
+    local_login: bool = _var("LOCAL_LOGIN", True, _on_off, "on or off")
 
     embedded_model: bool = _var("EMBEDDED_MODEL", True, _on_off, "on or off")
     openai_api_key: str = _var("OPENAI_API_KEY", "", str, "a key", secret=True)
@@ -144,9 +180,10 @@ def read_env(environ: Mapping[str, str] | None = None) -> Env:
     given = os.environ if environ is None else environ
     values = {}
     for item in fields(Env):
-        name = item.metadata["name"]
-        if text := given.get(name, "").strip():
-            values[item.name] = _parsed(name, text, item.metadata["parse"], item.metadata["expected"])
+        for name in (item.metadata["name"], item.metadata["also"]):
+            if text := given.get(name, "").strip():
+                values[item.name] = _parsed(name, text, item.metadata["parse"], item.metadata["expected"])
+                break
     return Env(**values)
 
 

@@ -79,6 +79,17 @@ def _database(url: str) -> dict[str, Any]:
 DATABASES = {"default": _database(ENV.database_url)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# Read by `accounts.stores.backends`.
+STATE_BACKEND = ENV.state_backend
+STATE_TABLES = {
+    "keys": ENV.api_keys_table,
+    "groups": ENV.groups_table,
+    "admin": ENV.admin_table,
+    "users": ENV.users_table,
+    "accounts": ENV.accounts_table,
+}
+AWS_REGION = ENV.aws_region
+
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"

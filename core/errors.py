@@ -8,7 +8,9 @@
     ├── NotFound                        404 not_found
     ├── MethodNotAllowed                405 method_not_allowed
     ├── RequestTimeout                  408 request_timeout
+    ├── Conflict                        409 conflict
     ├── PayloadTooLarge                 413 too_large
+    ├── TooManyRequests                 429 too_many_requests    retryable
     ├── Unavailable                     503 unavailable          retryable
     │   └── Draining                    503 draining             retryable
     └── ModelFailed                     502 model_failed         retryable
@@ -105,6 +107,12 @@ class MethodNotAllowed(AmplifyError):
     code = "method_not_allowed"
 
 
+class Conflict(AmplifyError):
+    status = 409
+    code = "conflict"
+    default = "Somebody else has changed this in the meantime. Read it again and repeat your change."
+
+
 class RequestTimeout(AmplifyError):
     status = 408
     code = "request_timeout"
@@ -114,6 +122,21 @@ class RequestTimeout(AmplifyError):
 class PayloadTooLarge(AmplifyError):
     status = 413
     code = "too_large"
+
+
+class TooManyRequests(AmplifyError):
+    status = 429
+    code = "too_many_requests"
+    retryable = True
+    default = "Too many requests. Please wait a moment and try again."
+
+    def __init__(self, message: str = "", *, retry_after: float) -> None:
+        """`retry_after`: seconds until it is worth another try."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    def answer_headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(ceil(self.retry_after))}
 
 
 class Unavailable(AmplifyError):

@@ -15,7 +15,7 @@ from chat.runs import Reason
 from chat.schema.base import MAX_MESSAGES
 from chat.schema.chat import parse_chat, parse_kill
 from chat.service import Limits
-from core.errors import AmplifyError, MethodNotAllowed, PayloadTooLarge, RequestTimeout
+from core.errors import AmplifyError, Conflict, MethodNotAllowed, PayloadTooLarge, RequestTimeout
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PROSE = (DOCS / "websocket.md").read_text()
@@ -24,7 +24,7 @@ MESSAGES: dict[str, Any] = SPEC["components"]["messages"]
 SOURCE = Path(websocket.__file__).read_text()
 
 # What only HTTP answers: a socket has no methods, and what is too large or too slow closes it.
-ONLY_HTTP = {error.code for error in (MethodNotAllowed, PayloadTooLarge, RequestTimeout)}
+ONLY_HTTP = {error.code for error in (Conflict, MethodNotAllowed, PayloadTooLarge, RequestTimeout)}
 
 
 def handled_and_sent() -> set[str]:
