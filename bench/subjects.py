@@ -69,8 +69,8 @@ def starts(upstream: Upstream, models: Sequence[str]) -> dict[str, Start]:
     """How to start each subject, by the name it has on the command line."""
     return {
         "relay": partial(_relay, upstream),
-        "daphne": partial(_service, "daphne", upstream, models),
-        "uvicorn": partial(_service, "uvicorn", upstream, models),
+        "daphne": partial(service, "daphne", upstream, models),
+        "uvicorn": partial(service, "uvicorn", upstream, models),
     }
 
 
@@ -87,14 +87,16 @@ def _relay(upstream: Upstream) -> Iterator[Subject]:
 
 
 @contextmanager
-def _service(server: str, upstream: Upstream, models: Sequence[str]) -> Iterator[Subject]:
+def service(server: str, upstream: Upstream, models: Sequence[str], *, module: str = "") -> Iterator[Subject]:
+    """The service on `server`; with `module`, as that module of ours starts it."""
     port = _free_port()
     manage = [sys.executable, str(ROOT / "manage.py")]
     with tempfile.TemporaryDirectory() as folder:
         env = _service_env(Path(folder), port, upstream, models)
         _run([*manage, "migrate", "--verbosity", "0"], env)
         key = _run([*manage, "create_api_key", "--user", "bench"], env).strip()
-        with _running([*manage, "serve", "--server", server], env, Path(folder), port, path="/health") as pid:
+        start = [sys.executable, "-m", module] if module else [*manage, "serve", "--server", server]
+        with _running(start, env, Path(folder), port, path="/health") as pid:
             yield Subject(pid=pid, url=f"http://127.0.0.1:{port}/chat", key=key, body=_chat_body)
 
 
