@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check bench lock clean
+.PHONY: help setup run test test-slow test-infra check bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,9 @@ test: .venv/.dev .venv/.clients ## every fast test
 
 test-slow: .venv/.dev .venv/.clients ## the slow suites
 	@$(BIN)/python -m pytest -m slow
+
+test-infra: .venv/.dev .venv/.infra ## image, Terraform, playbooks, rollout; what is missing here is skipped and says so
+	@CHECKOV=$(CURDIR)/.venv/checkov/bin/checkov $(BIN)/python -m pytest -m infra
 
 check: .venv/.dev ## ruff, mypy, import-linter, migrations in step
 	@$(BIN)/ruff check .
@@ -63,6 +66,12 @@ clean: ## remove .venv and caches (never your data in var/)
 .venv/.clients: .venv/.dev requirements/clients.txt
 	@$(BIN)/python -m venv .venv/clients
 	@.venv/clients/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/clients.txt
+	@touch $@
+
+.venv/.infra: .venv/.dev requirements/infra.txt requirements/checkov.txt
+	@echo "Installing Ansible and what checks terraform/ (a minute, once) ..."
+	@for name in infra checkov; do $(BIN)/python -m venv .venv/$$name && .venv/$$name/bin/python -m pip \
+	  --disable-pip-version-check --quiet install --require-hashes -r requirements/$$name.txt || exit 1; done
 	@touch $@
 
 .venv/.dev: .venv/.embedded requirements/dev.txt

@@ -1,6 +1,7 @@
 """Who is asking."""
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from accounts.limits import SpendLimit
 from core.errors import Forbidden
@@ -9,6 +10,23 @@ from core.errors import Forbidden
 GENERAL_ACCOUNT = "general_account"
 
 FULL_ACCESS = "full_access"
+
+KeyKind = Literal["owner", "delegate", "system"]
+
+
+def kind_of(key_id: str) -> KeyKind:
+    """What kind of key a public name `<owner>/<owner|delegate|system>Key/<uuid>` is of; an owner may hold slashes.
+
+    Raises ValueError for an id of another form: such a key is refused, not guessed at.
+    """
+    match key_id.rsplit("/", 2):
+        case [_, "ownerKey", _]:
+            return "owner"
+        case [_, "delegateKey", _]:
+            return "delegate"
+        case [_, "systemKey", _]:
+            return "system"
+    raise ValueError("Invalid or unrecognized key type.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +50,13 @@ class Principal:
     """What the key may spend; None for no limit of its own."""
     bearer: str = field(default="", repr=False)
     """The credential to pass on to sister services; never logged."""
+
+    @property
+    def is_system(self) -> bool:
+        """Whether `user_id` is a system's and no person's: one may be called like the other.
+
+        Raises ValueError for a key's id of no known form."""
+        return self.api_key_id is not None and kind_of(self.api_key_id) == "system"
 
     def has_scope(self, scope: str) -> bool:
         return not self.scopes.isdisjoint({FULL_ACCESS, scope})

@@ -1,6 +1,7 @@
 """The ASGI application: hot routes first, then Django."""
 
 import os
+from functools import partial
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amplify_chat.settings")
 
@@ -14,6 +15,7 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: 
 from django.core.asgi import get_asgi_application  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
+from accounts.api.asgi import ApiDoor  # noqa: E402
 from amplify_chat.health import Health, Live, Ready  # noqa: E402
 from amplify_chat.metrics import Metrics  # noqa: E402
 from amplify_chat.wiring import Wiring  # noqa: E402
@@ -21,6 +23,13 @@ from chat.routes import http_routes, websocket_routes  # noqa: E402
 
 wiring = Wiring(settings.ENV)
 service = wiring.service
+django_application = get_asgi_application()
+api = ApiDoor(
+    django=django_application,  # type: ignore[arg-type]
+    identify=partial(service.authenticator.by_headers, scope=None),  # policies ask for the scopes
+    allowed_origins=service.allowed_origins,
+    body_seconds=service.limits.body_seconds,
+)
 
 application = ProtocolTypeRouter(
     {
@@ -32,7 +41,8 @@ application = ProtocolTypeRouter(
                 path("readyz", Ready.as_asgi(service=service)),
                 path("livez", Live.as_asgi(service=service)),
                 path("metrics", Metrics.as_asgi(service=service, token=settings.ENV.metrics_token)),
-                re_path("", ASGIStaticFilesHandler(get_asgi_application())),  # type: ignore[arg-type]
+                re_path(r"^api(?:/|$)", api),  # type: ignore[arg-type]
+                re_path("", ASGIStaticFilesHandler(django_application)),  # type: ignore[arg-type]
             ]
         ),
         "websocket": websocket_routes(service),

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.errors import ConfigurationError
 
@@ -42,6 +43,20 @@ def _positive(text: str) -> int:
     return value
 
 
+def _zone(text: str) -> str:
+    try:
+        return ZoneInfo(text).key
+    except ZoneInfoNotFoundError as error:
+        raise ValueError from error
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
 def _on_off(text: str) -> bool:
     return {"on": True, "off": False, "true": True, "false": False, "1": True, "0": False}[text.lower()]
 
@@ -62,6 +77,16 @@ def _url(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise ValueError
     return text.rstrip("/")
+
+
+def _issuer(text: str) -> str:
+    """To the letter: an issuer is a name, and a slash at its end is part of it."""
+    _url(text)
+    return text
+
+
+def _algorithm(text: str) -> str:
+    return {"RS256": "RS256", "ES256": "ES256"}[text]
 
 
 def _database_url(text: str) -> str:
@@ -104,6 +129,7 @@ class Env:
     allowed_hosts: tuple[str, ...] = _var("ALLOWED_HOSTS", ("*",), _list, "host names, separated by commas, or *")
     debug: bool = _var("DEBUG", False, _on_off, "on or off")
     metrics_token: str = _var("METRICS_TOKEN", "", str, "a long random text", secret=True)
+    service_name: str = _var("SERVICE_NAME", "", str, "the name of the ECS service")
     log_level: str = _var("LOG_LEVEL", "INFO", _level, "DEBUG, INFO, WARNING, ERROR or CRITICAL")
 
     state_backend: str = _var("STATE_BACKEND", "database", _backend, "database or dynamodb")
@@ -118,10 +144,11 @@ class Env:
     cognito_pool_id: str = _var("COGNITO_USER_POOL_ID", "", _pool_id, "a user pool's id, like us-east-1_AbCdEfGhI")
     cognito_client_id: str = _var("COGNITO_CLIENT_ID", "", str, "an app client's id")
     idp_prefix: str = _var("IDP_PREFIX", "", str, "the prefix of user names, without its underscore")
-    oidc_issuer: str = _var("OIDC_ISSUER", "", _url, "an issuer's URL")
+    oidc_issuer: str = _var("OIDC_ISSUER", "", _issuer, "an issuer's URL")
     oidc_audience: str = _var("OIDC_AUDIENCE", "", str, "the audience of access tokens")
+    oidc_algorithm: Literal["RS256", "ES256"] = _var("OIDC_ALGORITHM", "RS256", _algorithm, "RS256 or ES256")
     oidc_user_claim: str = _var("OIDC_USER_CLAIM", "sub", str, "a claim's name")
-    oidc_groups_claim: str = _var("OIDC_GROUPS_CLAIM", "groups", str, "a claim's name")
+    oidc_groups_claim: str = _var("OIDC_GROUPS_CLAIM", "", str, "a claim's name")
     oidc_client_id: str = _var("OIDC_CLIENT_ID", "", str, "the client's id")
     oidc_client_secret: str = _var("OIDC_CLIENT_SECRET", "", str, "the client's secret", secret=True)
     oidc_scopes: str = _var("OIDC_SCOPES", "openid email profile", str, "scopes, separated by spaces")
@@ -159,6 +186,16 @@ class Env:
     upstream_gap_seconds: float = _var("UPSTREAM_GAP_SECONDS", 60.0, _seconds, "a number of seconds")
 
     stream_format: str = _var("STREAM_FORMAT", "seed", _form, "seed or answer")
+    user_requests_per_minute: int = _var("USER_REQUESTS_PER_MINUTE", 0, _count, "a whole number, 0 for no limit")
+    user_tokens_per_minute: int = _var("USER_TOKENS_PER_MINUTE", 0, _count, "a whole number, 0 for no limit")
+    user_concurrent_runs: int = _var("USER_CONCURRENT_RUNS", 0, _count, "a whole number, 0 for no limit")
+    key_requests_per_minute: int = _var("KEY_REQUESTS_PER_MINUTE", 0, _count, "a whole number, 0 for no limit")
+    key_tokens_per_minute: int = _var("KEY_TOKENS_PER_MINUTE", 0, _count, "a whole number, 0 for no limit")
+    key_concurrent_runs: int = _var("KEY_CONCURRENT_RUNS", 0, _count, "a whole number, 0 for no limit")
+    display_time_zone: str = _var("DISPLAY_TIME_ZONE", "UTC", _zone, "a time zone's name, like America/Chicago")
+    journal_dir: str = _var("JOURNAL_DIR", f"{BASE_DIR}/var/journal", str, "the path of a directory")
+    reservation_seconds: float = _var("RESERVATION_SECONDS", 120.0, _seconds, "a number of seconds")
+
     heartbeat_seconds: float = _var("HEARTBEAT_SECONDS", 15.0, _seconds, "a number of seconds")
     run_deadline_seconds: float = _var("RUN_DEADLINE_SECONDS", 840.0, _seconds, "a number of seconds")
     run_grace_seconds: float = _var("RUN_GRACE_SECONDS", 30.0, _seconds, "a number of seconds")

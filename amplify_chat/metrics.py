@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from amplify_chat.health import resident_bytes
-from chat.consumer import Headers, HttpConsumer, Rest
+from chat.consumer import HttpConsumer, Rest
 from chat.runs import Reason
 from chat.service import ChatService
+from core.cors import Headers
 from core.errors import NotFound, Unauthorized
 from llm.pool import Member, pools
 
@@ -118,7 +119,9 @@ def _members() -> Members:
     named: dict[tuple[str, str], list[Member]] = {}
     for pool in sorted(pools, key=lambda pool: pool.card.id):
         for member in pool.members:
-            named.setdefault((pool.card.id, member.name), []).append(member)
+            of_name = named.setdefault((pool.card.id, member.name), [])
+            if member not in of_name:  # a pool that was made anew has the former one's members
+                of_name.append(member)
     return named
 
 

@@ -75,12 +75,7 @@ class ModelMaker:
 
     def _behind(self, card: ModelCard, endpoints: Sequence[Endpoint]) -> Model:
         members = [
-            Member(
-                model=VendorModel(_as_at(card, endpoint), endpoint, self._provider(endpoint), self._client),
-                name=endpoint.name,
-                weight=endpoint.weight,
-                max_concurrent=endpoint.max_concurrent,
-            )
+            Member.at(endpoint, VendorModel(_as_at(card, endpoint), endpoint, self._provider(endpoint), self._client))
             for endpoint in endpoints
         ]
         return Fitted(Structured(Prepared(Pool(card, members))))

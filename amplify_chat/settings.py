@@ -29,6 +29,10 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "audit",
     "accounts",
     "llm",
     "usage",
@@ -36,6 +40,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "accounts.cookies.SecureCookies",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -93,6 +98,15 @@ AWS_REGION = ENV.aws_region
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"
+AUTHENTICATION_BACKENDS = [
+    *(["django.contrib.auth.backends.ModelBackend"] if ENV.local_login else []),
+    *(["accounts.login.ProviderBackend"] if ENV.oidc_client_id else []),
+]
+# Read by mozilla-django-oidc (`accounts.login`).
+OIDC_RP_CLIENT_ID = ENV.oidc_client_id
+OIDC_RP_CLIENT_SECRET = ENV.oidc_client_secret
+OIDC_RP_SCOPES = ENV.oidc_scopes
+OIDC_USE_PKCE = True
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -104,8 +118,43 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 
+# Who is asking is seen at the door (`accounts.api.asgi`); what else the views have is `core.rest.JsonView`'s.
+REST_FRAMEWORK: dict[str, Any] = {
+    "EXCEPTION_HANDLER": "core.rest.answer_error",
+    "UNAUTHENTICATED_USER": None,
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_SCHEMA_CLASS": "core.openapi.ApiSchema",
+    "DEFAULT_THROTTLE_RATES": {"principal": "600/min"},
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Amplify Chat",
+    "DESCRIPTION": "API keys, groups and accounts. Chat itself: docs/http.md and docs/websocket.md.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "core.openapi.add_error"],
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/",
+    "ENUM_NAME_OVERRIDES": {
+        "KeyKind": ["owner", "delegate", "system"],
+        "GroupKind": ["assistant", "amplify"],
+        "Role": ["admin", "write", "read"],
+        "Period": ["Hourly", "Daily", "Monthly", "Total"],
+        "AccessType": "accounts.api.serializers.ACCESS_TYPES",
+    },
+    # The page at /api/docs/ takes its files from here, not from a content network.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+# How many requests who has made lately: of so many people at a time.
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 10_000}},
+}
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
+DISPLAY_TIME_ZONE = ENV.display_time_zone  # read by `usage.admin.budgets`
 USE_TZ = True
 
 STATIC_URL = "static/"

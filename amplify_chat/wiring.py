@@ -1,13 +1,19 @@
 """The composition root: which parts the service is made of, from the environment. Nothing else builds them."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import structlog
 
 from accounts.authentication import ApiKeys, Authenticator
-from accounts.principal import Principal
+from accounts.directory import Directory
+from accounts.login import current
+from accounts.stores.backends import get_stores
 from amplify_chat.env import Env
 from amplify_chat.model_sources import ModelMaker, ModelSources
+from amplify_chat.platform import FRESH_SECONDS, platform_models
+from amplify_chat.sign_in import SignIn
 from assistants.default import DefaultAssistant
 from assistants.registry import AssistantRegistry
 from chat.registry import RunRegistry
@@ -23,9 +29,15 @@ from llm.endpoints import base_endpoint
 from llm.model import Model
 from llm.pool import Fallback
 from llm.scripted import ScriptedModel
-from usage.ledger import Ledger
+from usage.admission import Admission, Admissions
+from usage.books import Books
+from usage.budgets import BudgetBook
+from usage.journal import Journal
 from usage.metered import Meter, Metered
 from usage.models import Outcome
+from usage.prices import PRICES
+from usage.rate_limits import RateLimiter, Rates
+from usage.stored_limits import StoredLimits
 
 log = structlog.get_logger(__name__)
 
@@ -44,16 +56,27 @@ class Wiring:
                 gap=env.upstream_gap_seconds,
             )
         )
-        self.cards = CardBook()
+        self.cards = _card_book(env)
         self._maker = ModelMaker(env, self.client, self.cards)
-        self.ledger = Ledger()
+        self.books = Books(
+            partial(Journal, Path(env.journal_dir)),
+            lease=env.reservation_seconds,
+        )
         self.embedded: EmbeddedServer | ScriptedModel | None = None
+        stores = get_stores()
+        self.directory = Directory(stores)
+        self._stored_limits = StoredLimits(stores, self.directory)
+        self._api_keys = ApiKeys(stores, self.directory)
+        self._sign_in = SignIn(env, self.client, self.directory)
+        current.provider = self._sign_in.provider()
         self.service = self._service()
 
     def _service(self) -> ChatService:
         env = self.env
         return ChatService(
-            authenticator=Authenticator([ApiKeys()]),
+            authenticator=Authenticator(
+                [scheme for scheme in (self._api_keys, self._sign_in.access_tokens()) if scheme], self.directory
+            ),
             catalogue=Catalogue(
                 [*ModelSources(env, self.client, self._maker).all(), self._embedded_models], rules=self.cards
             ),
@@ -66,6 +89,7 @@ class Wiring:
                     heartbeat=env.heartbeat_seconds,
                 )
             ),
+            admissions=Admissions(self.books, BudgetBook([self._stored_limits]), _rate_limiter(env)),
             metered_for=self._metered_for,
             allowed_origins=env.allowed_origins,
             default_form=env.stream_format,
@@ -76,12 +100,9 @@ class Wiring:
             ),
         )
 
-    def _metered_for(self, models: Sequence[Model], principal: Principal, run: Run) -> Model:
+    def _metered_for(self, models: Sequence[Model], admission: Admission, run: Run) -> Model:
         meter = Meter(
-            ledger=self.ledger,
-            principal=principal,
-            run_id=run.id,
-            request_id=run.request_id,
+            admission=admission,
             why_stopped=lambda: Outcome(run.stop_reason or "failed"),
             spent=run.spend,
             assistant=lambda: run.assistant,
@@ -116,8 +137,35 @@ class Wiring:
 
     async def aclose(self) -> None:
         """After the last run: write what is left to write, close what is open."""
-        await self.ledger.flush()
+        await self.books.aclose()
+        await self._api_keys.aclose()
+        await self._stored_limits.aclose()
+        await self.directory.aclose()
         await self.client.aclose()
         if isinstance(self.embedded, EmbeddedServer):
             self.embedded.stop()
             self.embedded = None
+
+
+def _card_book(env: Env) -> CardBook:
+    """What is known of models: our own table, or the platform's, whose prices then count too."""
+    platform = platform_models(env)
+    if platform is None:
+        return CardBook()
+    PRICES.take_rates(platform.rates)
+    return CardBook(platform.table, seconds=FRESH_SECONDS)
+
+
+def _rate_limiter(env: Env) -> RateLimiter:
+    return RateLimiter(
+        user=Rates(
+            requests_per_minute=env.user_requests_per_minute,
+            tokens_per_minute=env.user_tokens_per_minute,
+            concurrent_runs=env.user_concurrent_runs,
+        ),
+        key=Rates(
+            requests_per_minute=env.key_requests_per_minute,
+            tokens_per_minute=env.key_tokens_per_minute,
+            concurrent_runs=env.key_concurrent_runs,
+        ),
+    )

@@ -6,7 +6,7 @@ For measuring alone: nothing in the service can be set so.
 # isort: off
 from amplify_chat.asgi import wiring  # first: it sets Django up
 
-from accounts.authentication import Authenticator
+from accounts.authentication import CHAT, Authenticator
 from accounts.principal import Principal
 from django.core.management import call_command
 # isort: on
@@ -18,9 +18,9 @@ class Everybody(Authenticator):
     _PRINCIPAL = Principal(user_id="bench")
 
     def __init__(self) -> None:
-        super().__init__([])
+        super().__init__([], wiring.directory)
 
-    async def by_header(self, authorization: str) -> Principal:
+    async def by_header(self, authorization: str, *, scope: str | None = CHAT) -> Principal:
         return self._PRINCIPAL
 
 

@@ -1,7 +1,7 @@
 """The base of our HTTP consumers: bounded bodies, JSON errors in one shape, CORS, and a client's leaving noticed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -11,20 +11,17 @@ import structlog
 from channels.generic.http import AsyncHttpConsumer
 
 from chat.service import ChatService
+from core.cors import Headers, cors_headers, preflight_headers
 from core.errors import AmplifyError, BadRequest, MethodNotAllowed, PayloadTooLarge, RequestTimeout
 from core.ids import request_id
 
 log = structlog.get_logger(__name__)
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
-Headers = list[tuple[bytes, bytes]]
 Linger = Callable[[], Awaitable[None]]
 Rest = Callable[[], Awaitable[None]] | None
 
 LINGER_SECONDS = 2.0
-
-_ALLOWED_HEADERS = b"Content-Type,Authorization,X-Request-ID,Last-Event-ID"
-_EXPOSED_HEADERS = b"X-Request-ID,X-Run-Id"
 
 
 class ClientLeft(Exception):
@@ -164,25 +161,7 @@ class HttpConsumer(AsyncHttpConsumer):
         return cors_headers(self.service.allowed_origins, self.headers.get("origin"))
 
     def _preflight(self) -> Headers:
-        return [
-            (b"access-control-allow-methods", b"GET,POST,OPTIONS"),
-            (b"access-control-allow-headers", _ALLOWED_HEADERS),
-            (b"access-control-max-age", b"600"),
-        ]
-
-
-def cors_headers(allowed: Sequence[str], origin: str | None) -> Headers:
-    """Any origin may read if `*` is allowed (no cookie counts then); a listed one may, with credentials."""
-    if "*" in allowed:
-        return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED_HEADERS)]
-    if origin is None or origin not in allowed:
-        return [(b"vary", b"Origin")]
-    return [
-        (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-allow-credentials", b"true"),
-        (b"access-control-expose-headers", _EXPOSED_HEADERS),
-        (b"vary", b"Origin"),
-    ]
+        return preflight_headers(b"GET,POST,OPTIONS")
 
 
 def _declared_length(headers: Mapping[str, str]) -> int:

@@ -9,14 +9,15 @@ from typing import Any
 import orjson
 
 from accounts.principal import Principal
-from chat.consumer import Headers, HttpConsumer, Rest
+from chat.consumer import HttpConsumer, Rest
 from chat.runlog import Batch
 from chat.runs import Run
-from chat.schema.base import parse_json
+from chat.schema.base import parse_json, parsed
 from chat.schema.chat import ChatRequest, parse_chat, unwrapped
 from chat.wire import Encoder, Frame
+from core.cors import Headers
 from core.errors import AmplifyError, BadRequest
-from llm.events import Event, TextDelta
+from llm.events import Event, RefusalDelta, TextDelta
 
 _STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream"),
@@ -125,15 +126,12 @@ class ChatConsumer(StreamConsumer):
 
     async def respond(self, body: bytes) -> Rest:
         principal = await self.service.identify(self.headers)
-        content = parse_json(body)
-        if "killSwitch" in content:
-            self.service.kill(principal, content["killSwitch"])
-            await self.reply_json(200, {"status": "OK"})
-            return None
-        if "messages" not in unwrapped(content):
-            raise BadRequest("Invalid request body: send `messages` or `killSwitch`.")
-        request = parse_chat(content)
-        return await self._begin(principal, request, stream=request.stream)
+        request = await parsed(_question_or_kill, body, size=len(body))
+        if isinstance(request, ChatRequest):
+            return await self._begin(principal, request, stream=request.stream)
+        self.service.kill(principal, request["killSwitch"])
+        await self.reply_json(200, {"status": "OK"})
+        return None
 
     async def _begin(self, principal: Principal, request: ChatRequest, *, stream: bool) -> Rest:
         form = self.service.form(request.stream_format)
@@ -144,6 +142,16 @@ class ChatConsumer(StreamConsumer):
         return partial(self.answer_whole, run, lambda: _whole(run, texts))
 
 
+def _question_or_kill(body: bytes) -> ChatRequest | dict[str, Any]:
+    """The question; of a kill switch the body as it stands, since the service reads it. Raises BadRequest."""
+    content = parse_json(body)
+    if "killSwitch" in content:
+        return content
+    if "messages" not in unwrapped(content):
+        raise BadRequest("Invalid request body: send `messages` or `killSwitch`.")
+    return parse_chat(content)
+
+
 class _Texts:
     """Keeps the text of an answer beside its frames, for the one JSON object at its end."""
 
@@ -152,7 +160,7 @@ class _Texts:
         self._texts: list[str] = []
 
     def __call__(self, event: Event) -> tuple[Frame, ...]:
-        if isinstance(event, TextDelta):
+        if isinstance(event, TextDelta | RefusalDelta):
             self._texts.append(event.text)
         return self._form(event)
 

@@ -13,7 +13,7 @@ from chat.consumer import HttpConsumer, Rest
 from chat.http import Listener, StreamConsumer, as_sse
 from chat.openai_wire import Chunks, Completion, error_json
 from chat.runs import Run
-from chat.schema.base import parse_json
+from chat.schema.base import parsed
 from chat.schema.completions import parse_completion
 from core.errors import AmplifyError, NotFound, UnknownModel
 from llm.model import Model
@@ -50,7 +50,7 @@ class CompletionsConsumer(_OpenAIErrors, StreamConsumer):
 
     async def respond(self, body: bytes) -> Rest:
         principal = await self.service.identify(self.headers)
-        request = parse_completion(parse_json(body))
+        request = await parsed(parse_completion, body, size=len(body))
         encode = Chunks(request.model, with_usage=request.wants_usage) if request.stream else Completion(request.model)
         # The caller's own request id names the run for the kill switch.
         question = request.question(self.request_id if "x-request-id" in self.headers else "")

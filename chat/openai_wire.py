@@ -12,11 +12,13 @@ from chat.wire import Frame, tool_call_json
 from core.errors import AmplifyError
 from core.ids import new_uuid
 from llm.events import (
+    AnsweredBy,
     Event,
     Failed,
     Finished,
     FinishReason,
     ReasoningDelta,
+    RefusalDelta,
     SourcesCited,
     StateChanged,
     Status,
@@ -62,18 +64,27 @@ class Chunks:
             "id": f"chatcmpl-{new_uuid().hex}",
             "object": "chat.completion.chunk",
             "created": int(time.time()),
-            "model": model_id,
         }
         self._with_usage = with_usage
         self._usage = Usage()
+        self._name_model(model_id)
+        self._begun = False
+
+    def _name_model(self, model_id: str) -> None:
+        """OpenAI's clients are told who really answers, which may be a stand-in."""
+        self._head["model"] = model_id
         # The bytes around a text are the same for every token.
         self._before, self._after = self._delta({"content": "\0"}).split(b'"\\u0000"')
-        self._begun = False
 
     def __call__(self, event: Event) -> tuple[Frame, ...]:  # noqa: PLR0911 - one per kind of event
         match event:
             case TextDelta(text):
                 return (*self._opening(), self._before + orjson.dumps(text) + self._after)
+            case RefusalDelta(text):
+                return (*self._opening(), self._delta({"refusal": text}))
+            case AnsweredBy(model_id=model_id):
+                self._name_model(model_id)
+                return ()
             case ReasoningDelta(text) if text:
                 return (*self._opening(), self._delta({"reasoning_content": text}))
             case ToolCallDelta():
@@ -113,6 +124,7 @@ class Completion:
         self._model_id = model_id
         self._chunks = Chunks(model_id, with_usage=True)
         self._text: list[str] = []
+        self._refusal: list[str] = []
         self._reasoning: list[str] = []
         self._calls: dict[int, dict[str, Any]] = {}
         self._usage = Usage()
@@ -122,6 +134,10 @@ class Completion:
         match event:
             case TextDelta(text):
                 self._text.append(text)
+            case RefusalDelta(text):
+                self._refusal.append(text)
+            case AnsweredBy(model_id=model_id):
+                self._model_id = model_id
             case ReasoningDelta(text):
                 self._reasoning.append(text)
             case ToolCallDelta():
@@ -143,7 +159,11 @@ class Completion:
             known["function"]["arguments"] += delta.arguments
 
     def json(self) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._text) or None, "refusal": None}
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": "".join(self._text) or None,
+            "refusal": "".join(self._refusal) or None,
+        }
         if self._reasoning:
             message["reasoning_content"] = "".join(self._reasoning)
         if self._calls:

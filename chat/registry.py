@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import structlog
 
 from accounts.principal import Principal
+from chat import policies
 from chat.runs import Answer, Reason, Run, RunLimits
 from chat.wire import Encoder
 from core.aio import TaskSet
-from core.errors import AmplifyError, Draining, ModelTimedOut, NotFound, Unavailable
+from core.errors import AmplifyError, Draining, ModelTimedOut, Unavailable
 from llm.events import Failed
 
 log = structlog.get_logger(__name__)
@@ -45,11 +46,23 @@ class RunRegistry:
         """How many runs have ended since the start, by the reason."""
         return self._ended.counts
 
-    def start(self, *, principal: Principal, request_id: str, encode: Encoder, answer: Answer) -> Run:
-        """Begin a run and return at once; `answer(run)` gives its events. Raises Draining while shutting down."""
+    def start(
+        self,
+        *,
+        principal: Principal,
+        request_id: str,
+        encode: Encoder,
+        answer: Answer,
+        run_id: str = "",
+        on_end: Callable[[], None] = lambda: None,
+    ) -> Run:
+        """Begin a run and return at once; `answer(run)` gives its events, `on_end` is called when it has ended.
+
+        Raises Draining while shutting down.
+        """
         if self.draining:
             raise Draining
-        run = Run(principal=principal, request_id=request_id, limits=self.limits)
+        run = Run(principal=principal, request_id=request_id, limits=self.limits, run_id=run_id, on_end=on_end)
         key = (run.owner, run.request_id)
         if early := self._early_kills.pop(key, None):
             early.cancel()
@@ -65,11 +78,9 @@ class RunRegistry:
         return run
 
     def find(self, run_id: str, principal: Principal) -> Run:
-        """The caller's run of that id, live or ended. Raises NotFound, for somebody else's too."""
-        run = self._live.get(run_id) or self._ended.get(run_id)
-        if run is None or run.owner != principal.user_id:
-            raise NotFound("Run not found. It may have ended a while ago; ask again with POST /chat.")
-        return run
+        """The caller's run of that id, live or ended. Raises NotFound, for somebody else's too;
+        Forbidden for a key that is not for chat."""
+        return policies.runs.seen(principal, self._live.get(run_id) or self._ended.get(run_id))
 
     def kill(self, principal: Principal, request_id: str) -> None:
         """Stop the caller's runs of a request id. One that has not arrived yet is stopped when it does, once."""

@@ -37,8 +37,17 @@ class RunLimits:
 class Run:
     """What a transport needs of a run: its log, its end, and the way to stop it."""
 
-    def __init__(self, *, principal: Principal, request_id: str, limits: RunLimits) -> None:
-        self.id = new_run_id()
+    def __init__(
+        self,
+        *,
+        principal: Principal,
+        request_id: str,
+        limits: RunLimits,
+        run_id: str = "",
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_end` is called once, when it has ended."""
+        self.id = run_id or new_run_id()
         self.owner = principal.user_id
         self.request_id = request_id
         self.log: RunLog = MemoryRunLog()
@@ -52,6 +61,7 @@ class Run:
         """Who answers, as soon as that is known."""
         self.usage = Usage()
         self._limits = limits
+        self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
         self._readers = 0
         self._abandoning: asyncio.TimerHandle | None = None
@@ -86,6 +96,7 @@ class Run:
     def end(self, reason: Reason) -> None:
         self.reason = reason
         self._keep_going()
+        self._on_end()
         self.log.close()
 
     @asynccontextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from accounts.authentication import Authenticator, same_origin
+from accounts.limits import SpendLimit, limit_of_rate
 from accounts.principal import Principal
 from assistants.registry import AssistantRegistry
 from assistants.turn import Turn
@@ -15,16 +16,17 @@ from chat.registry import RunRegistry
 from chat.runs import Run
 from chat.schema.chat import parse_kill
 from chat.wire import FORMS, Encoder
-from core.errors import Draining, Forbidden, Unauthorized
+from core.errors import BadRequest, Draining, Forbidden
 from llm.catalogue import Catalogue
 from llm.events import Event
 from llm.model import Model
+from usage.admission import Admission, Admissions
 
 # For the last bytes of ended runs to leave; a client that reads slower than that is cut.
 LAST_BYTES_SECONDS = 5.0
 
-MeteredFor = Callable[[Sequence[Model], Principal, Run], Model]
-"""Models in order of preference as one run calls them: as one model, its cost booked to the principal."""
+MeteredFor = Callable[[Sequence[Model], Admission, Run], Model]
+"""Models in order of preference as one run calls them: as one model, its cost booked to whom it was admitted for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class ChatService:
     catalogue: Catalogue
     assistants: AssistantRegistry
     runs: RunRegistry
+    admissions: Admissions
     metered_for: MeteredFor
     allowed_origins: tuple[str, ...] = ("*",)
     default_form: str = "seed"
@@ -56,13 +59,7 @@ class ChatService:
 
     async def identify(self, headers: Mapping[str, str]) -> Principal:
         """Who makes this request: a bearer token, else the session of one of our own pages. Raises Unauthorized."""
-        if authorization := headers.get("authorization"):
-            return await self.authenticator.by_header(authorization)
-        if (cookie := headers.get("cookie")) and same_origin(headers):
-            principal = await self.authenticator.by_cookie(cookie)
-            if principal is not None:
-                return principal
-        raise Unauthorized
+        return await self.authenticator.by_headers(headers)
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
         """A browser's page may open a socket only if it is ours or listed. Raises Forbidden."""
@@ -82,20 +79,40 @@ class ChatService:
     async def start(self, principal: Principal, question: Question, encode: Encoder, *, directly: bool = False) -> Run:
         """Admit a question and begin its run; `directly` asks the model itself, without an assistant.
 
-        Raises UnknownModel, Unavailable, Draining.
+        Raises UnknownModel, Forbidden for somebody else's account, TooManyRequests, BudgetExceeded, Unavailable,
+        Draining.
         """
         if self.runs.draining:
             raise Draining
+        principal = principal.charging(_account(question.options))
         models = await self.catalogue.find(question.model_id, principal.groups)
+        admission = await self.admissions.admit(
+            principal,
+            models[0].card,
+            question.request,
+            request_id=question.request_id,
+            tighter=_own_limit(question.options),
+        )
 
         def answer(run: Run) -> AsyncGenerator[Event, None]:
-            metered = self.metered_for(models, principal, run)
+            metered = self.metered_for(models, admission, run)
             if directly:
                 return metered.stream(question.request)
             turn = Turn(principal=principal, model=metered, request=question.request, options=question.options)
             return self.assistants.answer(turn, chosen=run.name_assistant)
 
-        return self.runs.start(principal=principal, request_id=question.request_id, encode=encode, answer=answer)
+        try:
+            return self.runs.start(
+                principal=principal,
+                request_id=question.request_id,
+                encode=encode,
+                answer=answer,
+                run_id=admission.run_id,
+                on_end=admission.end,
+            )
+        except BaseException:
+            admission.end()
+            raise
 
     async def drain(self, within: float) -> int:
         """Refuse new runs, let those that go on finish within so many seconds, and see their readers off.
@@ -116,6 +133,20 @@ class ChatService:
             self.runs.kill(principal, switch.request_id)
         else:
             self.runs.revive(principal, switch.request_id)
+
+
+def _account(options: Mapping[str, Any]) -> str | None:
+    """The account that a request names; None leaves it to the caller's own."""
+    account = options.get("accountId")
+    return account if isinstance(account, str) and account else None
+
+
+def _own_limit(options: Mapping[str, Any]) -> SpendLimit | None:
+    """A limit that the request sets on its own user. Raises BadRequest."""
+    try:
+        return limit_of_rate(options.get("rateLimit"))
+    except ValueError as error:
+        raise BadRequest(f"options.rateLimit: {error}") from error
 
 
 class Connection(Protocol):

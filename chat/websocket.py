@@ -14,6 +14,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from accounts.principal import Principal
 from chat.http import usage_json
 from chat.runs import Run
+from chat.schema.base import loads, parsed
 from chat.schema.chat import parse_chat
 from chat.service import ChatService
 from core.aio import TaskSet
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 SUBPROTOCOL = "amplify.chat.v1"
 _BEARER_SUBPROTOCOL = "bearer."
 
+MAX_TOKEN = 16 * 1024  # letters, as `accounts.tokens` takes them
 # Runs that one socket may follow at once; a page needs a few, a script opens more sockets.
 MAX_RUNS = 32
 
@@ -50,6 +52,8 @@ class ChatSocket(AsyncWebsocketConsumer):
         self._following: dict[str, asyncio.Task[None]] = {}
         self._tasks = TaskSet()
         self._closing = False
+        self._size = 0
+        """Of the message at hand; they are answered one after the other."""
         self._handlers: dict[str, Callable[[Message], Awaitable[None]]] = {
             "auth": self._sign_in,
             "chat.start": self._start,
@@ -104,7 +108,10 @@ class ChatSocket(AsyncWebsocketConsumer):
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         message: Message = {}
         try:
-            message = _decoded(text_data)
+            if text_data is None:
+                raise BadRequest("Send text frames that hold JSON, not binary ones.")  # noqa: TRY301 - answered below
+            self._size = len(text_data)
+            message = await parsed(_decoded, text_data, size=self._size)
             await self._handler(message)(message)
         except AmplifyError as error:
             await self._refuse(error, message)
@@ -132,7 +139,7 @@ class ChatSocket(AsyncWebsocketConsumer):
 
     async def _sign_in(self, message: Message) -> None:
         """A wrong key also ends what an earlier one has opened: the person meant to be somebody else."""
-        token = _text(message, "token")
+        token = _text(message, "token", longest=MAX_TOKEN)
         self._principal = self._identity = None
         await self._sign_in_by(partial(self.service.authenticator.by_token, token))
 
@@ -145,7 +152,7 @@ class ChatSocket(AsyncWebsocketConsumer):
             self.service.kill(principal, body["killSwitch"])
             return await self._say({"type": "kill.ok", "id": own_id})
         self._check_room()
-        request = parse_chat(body)
+        request = await parsed(parse_chat, body, size=self._size)
         encode = self.service.form(request.stream_format)
         run = await self.service.start(principal, request.question(), encode)
         await self._say({"type": "run.started", "id": own_id, "run": run.id})
@@ -215,20 +222,18 @@ class _NotSignedIn(Unauthorized):
     """Nobody tried yet, so the socket stays open for the attempt."""
 
 
-def _decoded(text: str | None) -> Message:
-    if text is None:
-        raise BadRequest("Send text frames that hold JSON, not binary ones.")
+def _decoded(text: str) -> Message:
     try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        message = loads(text)
+    except ValueError as error:
         raise BadRequest(f"Not JSON: {error}.") from error
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise BadRequest('Send an object with a `type`, such as {"type":"ping"}.')
     return message
 
 
-def _text(message: Message, name: str) -> str:
+def _text(message: Message, name: str, longest: int = 512) -> str:
     value = message.get(name)
-    if not isinstance(value, str) or not value or len(value) > 512:  # noqa: PLR2004 - as long as any id may be
-        raise BadRequest(f"`{name}` should be a text of 1 to 512 characters.")
+    if not isinstance(value, str) or not 0 < len(value) <= longest:
+        raise BadRequest(f"`{name}` should be a text of 1 to {longest} characters.")
     return value

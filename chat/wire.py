@@ -11,10 +11,12 @@ import orjson
 
 from core.errors import AmplifyError
 from llm.events import (
+    AnsweredBy,
     Event,
     Failed,
     Finished,
     ReasoningDelta,
+    RefusalDelta,
     SourcesCited,
     StateChanged,
     Status,
@@ -38,7 +40,7 @@ class _Form:
     def __call__(self, event: Event) -> tuple[Frame, ...]:  # noqa: PLR0911 - one per kind of event
         # Text first: nine events in ten are text.
         match event:
-            case TextDelta(text):
+            case TextDelta(text) | RefusalDelta(text):
                 return (self._delta(text),)
             case ReasoningDelta(text):
                 return (_meta("st", _REASONING | {"message": text}),)
@@ -50,7 +52,7 @@ class _Form:
                 return (_meta("state", patch),)
             case SourcesCited(sources):
                 return (_meta("state", {"sources": sources}),)
-            case UsageReported():
+            case UsageReported() | AnsweredBy():
                 return ()  # clients of this wire are never told
             case Finished("content_filter"):
                 return (self._delta(_FILTERED), self._end)

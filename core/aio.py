@@ -1,4 +1,4 @@
-"""Async helpers: tasks that somebody owns, and blocking work off the loop."""
+"""Async helpers: tasks that somebody owns, and blocking work off the loop, each kind in threads of its own."""
 
 import asyncio
 import contextvars
@@ -15,17 +15,37 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-# All blocking work (the ORM, mostly) goes through these threads, so threads and database connections stay this few
-# however many streams are open.
+
+class BlockingPool:
+    """A few threads for one kind of blocking work, so that no other kind waits behind it; they start when needed."""
+
+    def __init__(self, name: str, *, threads: int) -> None:
+        """`name` begins the names of its threads."""
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run it in one of the threads, in the caller's context, and await its result."""
+        return await _run_in(self._executor, partial(function, *args, **kwargs))
+
+
+# Computing holds the interpreter's lock most of the time: more threads would not make it faster, only fairer.
+COMPUTING = BlockingPool("computing", threads=4)
+"""For what takes the processor long: large bodies, checks by a schema, counting long texts."""
+
+# All work with the database goes through these threads, so they and its connections stay this few however many streams
+# are open; and nothing else does, so that sign-in and the ledger never wait behind it.
 BLOCKING_THREADS = 4
 _pool = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
 
 
 async def run_blocking(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a blocking function (ORM, files) in one of a few threads and await its result."""
+    """Run what waits for the database, or shortly for a file, in one of a few threads and await its result."""
+    return await _run_in(_pool, partial(_with_fresh_connections, partial(function, *args, **kwargs)))
+
+
+async def _run_in(executor: ThreadPoolExecutor, call: Callable[[], T]) -> T:
     context = contextvars.copy_context()
-    call = partial(context.run, _with_fresh_connections, partial(function, *args, **kwargs))
-    return await asyncio.get_running_loop().run_in_executor(_pool, call)
+    return await asyncio.get_running_loop().run_in_executor(executor, partial(context.run, call))
 
 
 def _with_fresh_connections(call: Callable[[], T]) -> T:

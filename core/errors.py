@@ -10,7 +10,9 @@
     ├── RequestTimeout                  408 request_timeout
     ├── Conflict                        409 conflict
     ├── PayloadTooLarge                 413 too_large
+    ├── UnsupportedMediaType            415 unsupported_media_type
     ├── TooManyRequests                 429 too_many_requests    retryable
+    │   └── BudgetExceeded              429 budget_exceeded
     ├── Unavailable                     503 unavailable          retryable
     │   └── Draining                    503 draining             retryable
     └── ModelFailed                     502 model_failed         retryable
@@ -124,6 +126,12 @@ class PayloadTooLarge(AmplifyError):
     code = "too_large"
 
 
+class UnsupportedMediaType(AmplifyError):
+    status = 415
+    code = "unsupported_media_type"
+    default = "Send JSON, with the header `Content-Type: application/json`."
+
+
 class TooManyRequests(AmplifyError):
     status = 429
     code = "too_many_requests"
@@ -137,6 +145,26 @@ class TooManyRequests(AmplifyError):
 
     def answer_headers(self) -> Mapping[str, str]:
         return {"Retry-After": str(ceil(self.retry_after))}
+
+
+class BudgetExceeded(TooManyRequests):
+    """A limit on what may be spent has no room for the request."""
+
+    code = "budget_exceeded"
+    retryable = False
+
+    def __init__(self, message: str, *, details: Mapping[str, Any], retry_after: float | None) -> None:
+        """`details`: which limit, how much is spent and when it begins anew, as it goes into the answer.
+        `retry_after`: seconds until then; None if it never does."""
+        super().__init__(message, retry_after=retry_after or 0.0)
+        self.details = details
+        self.resets = retry_after is not None
+
+    def answer_headers(self) -> Mapping[str, str]:
+        return super().answer_headers() if self.resets else self.headers
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        return super().body(request_id) | dict(self.details)
 
 
 class Unavailable(AmplifyError):

@@ -3,6 +3,7 @@ behind them fare."""
 
 import os
 import socket
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -12,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
+from audit.audited import AuditedAdmin
 from llm.models import DefaultModel, EndpointState, ModelEntry
 from llm.pool import Pool, pools
 
@@ -20,14 +22,20 @@ _FIELDS: dict[str | None, tuple[str, ...]] = {
     "Who may use it": ("enabled", "groups", "fallback", "position"),
     "What it can do": (
         *("context_window", "output_limit", "images", "image_urls", "tools", "sampling"),
-        *("thinking", "structured_output", "system_prompts"),
+        *("thinking", "efforts", "structured_output", "system_prompts"),
     ),
     "What it is told": ("system_prompt", "extra", "updated_at"),
 }
 
 
+NO_MODELS = (
+    "There are no models in this table yet; those that answer go by the facts that come with the service. To edit "
+    "these here, run `manage.py load_models`, or add a model by hand."
+)
+
+
 @admin.register(ModelEntry)
-class ModelEntryAdmin(admin.ModelAdmin[ModelEntry]):
+class ModelEntryAdmin(AuditedAdmin[ModelEntry]):
     """What is changed here holds for new requests at once in this process, and in others within seconds."""
 
     list_display = (
@@ -39,6 +47,11 @@ class ModelEntryAdmin(admin.ModelAdmin[ModelEntry]):
     autocomplete_fields = ("fallback",)
     actions = ("enable", "disable")
     fieldsets: ClassVar = [(title, {"fields": names}) for title, names in _FIELDS.items()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if request.method == "GET" and not ModelEntry.objects.exists():
+            self.message_user(request, NO_MODELS, messages.INFO)
+        return super().changelist_view(request, extra_context)
 
     def get_readonly_fields(self, request: HttpRequest, obj: ModelEntry | None = None) -> Any:
         # Callers, fallbacks and defaults know the model by its id: another id is another model.
@@ -73,7 +86,7 @@ class ModelEntryAdmin(admin.ModelAdmin[ModelEntry]):
 
 
 @admin.register(DefaultModel)
-class DefaultModelAdmin(admin.ModelAdmin[DefaultModel]):
+class DefaultModelAdmin(AuditedAdmin[DefaultModel]):
     """Which model answers when nobody names one."""
 
     list_display = ("role", "model_id")
@@ -108,11 +121,16 @@ class EndpointStateAdmin(admin.ModelAdmin[EndpointState]):
             **self.admin_site.each_context(request),
             "title": "Endpoints",
             "opts": self.opts,
-            "pools": sorted(_every_pool(), key=lambda pool: pool.card.id),
+            "pools": sorted(_distinct(_every_pool()), key=lambda pool: pool.card.id),
             "process": os.getpid(),
             "host": socket.gethostname(),
         }
         return TemplateResponse(request, "llm/endpoints.html", context)
+
+
+def _distinct(found: Iterable[Pool]) -> Iterable[Pool]:
+    """A pool that was made anew has the former one's members, which may still be answering."""
+    return {(pool.card.id, *map(id, pool.members)): pool for pool in found}.values()
 
 
 def _every_pool() -> list[Pool]:

@@ -1,31 +1,49 @@
-"""What is known about models: the table that administrators edit, over the facts that come with the service."""
+"""What is known about models: a table that administrators edit, over the facts that come with the service.
 
-from collections.abc import Iterable, Mapping
+The table is ours in the database (`llm.models`) or the platform's (`llm.platform_models`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from core.remembered import REMEMBERED_SECONDS, Remembered
+from llm.catalogue import NEXT_ROLE
 from llm.model import ModelCard
 from llm.models import DefaultModel, ModelEntry
 from llm.shipped import known_card, shipped_cards, spellings
 
-_NEXT_ROLE = {"advanced": "default", "cheapest": "default", "document_caching": "cheapest"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class CardEntry:
+    """One model, and who may use it."""
+
     card: ModelCard
     enabled: bool
     groups: frozenset[str]
-    fallback: str | None
+    """Empty: everybody."""
+    fallback: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
-    """In the administrators' order."""
+class CardTable:
+    """Model ids to entries, in the administrators' order; and the models of the roles, as they were chosen."""
 
-    entries: Mapping[str, _Entry]
-    roles: Mapping[str, str]
+    entries: Mapping[str, CardEntry]
+    chosen: Mapping[str, str]
+    is_complete: bool = False
+    """What does not stand in it may not be used."""
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Every role that has an enabled model, or whose stand-in has (llm-providers: available-models API)."""
+        roles = {
+            role: name for role, name in self.chosen.items() if name in self.entries and self.entries[name].enabled
+        }
+        for role, next_role in NEXT_ROLE.items():  # cheapest stands before the role that falls back to it
+            if next_role in roles:
+                roles.setdefault(role, roles[next_role])
+        return roles
 
 
 class CardBook:
@@ -34,8 +52,10 @@ class CardBook:
     Until the table was read once nobody may use anything: a model might be reserved for a group.
     """
 
-    def __init__(self, *, seconds: float = REMEMBERED_SECONDS) -> None:
-        self._table = Remembered(_read_table, name="models", tables=(ModelEntry, DefaultModel), seconds=seconds)
+    def __init__(self, read: Callable[[], CardTable] | None = None, *, seconds: float = REMEMBERED_SECONDS) -> None:
+        """`read` gives the table, blocking, and raises OSError when it cannot; without it the database's is read."""
+        tables = (ModelEntry, DefaultModel) if read is None else ()
+        self._table = Remembered(read or _read_table, name="models", tables=tables, seconds=seconds)
 
     async def card(self, model_id: str, *, provider: str) -> ModelCard:
         """The facts of a model. `provider` is who answers at its endpoint, as far as the endpoint tells."""
@@ -60,7 +80,7 @@ class CardBook:
             # A rule for a model holds for it however it is spelt: with a region or a release date around its name.
             entry = next((table.entries[name] for name in spellings(model_id) if name in table.entries), None)
         if entry is None:
-            return True
+            return not table.is_complete
         return entry.enabled and (not entry.groups or not entry.groups.isdisjoint(principal_groups))
 
     async def fallback_of(self, model_id: str) -> str | None:
@@ -82,26 +102,17 @@ class CardBook:
         places = {model_id: place for place, model_id in enumerate(await self._entries())}
         return sorted(model_ids, key=lambda model_id: places.get(model_id, len(places)))
 
-    async def _entries(self) -> Mapping[str, _Entry]:
+    async def _entries(self) -> Mapping[str, CardEntry]:
         table = await self._table.get()
         return {} if table is None else table.entries
 
 
-def _read_table() -> _Table:
+def _read_table() -> CardTable:
     shipped_cards()  # reads its file here, off the loop
     entries = {
-        row.model_id: _Entry(card=row.card, enabled=row.enabled, groups=frozenset(row.groups), fallback=row.fallback_id)
+        row.model_id: CardEntry(
+            card=row.card, enabled=row.enabled, groups=frozenset(row.groups), fallback=row.fallback_id
+        )
         for row in ModelEntry.objects.all()
     }
-    enabled = {model_id for model_id, entry in entries.items() if entry.enabled}
-    chosen = {row.role: row.model_id for row in DefaultModel.objects.all() if row.model_id in enabled}
-    return _Table(entries, _resolved(chosen))
-
-
-def _resolved(chosen: Mapping[str, str]) -> dict[str, str]:
-    """Every role that has a model, or whose stand-in has (llm-providers: available-models API)."""
-    roles = dict(chosen)
-    for role, next_role in _NEXT_ROLE.items():  # cheapest stands before the role that falls back to it
-        if role not in roles and next_role in roles:
-            roles[role] = roles[next_role]
-    return roles
+    return CardTable(entries, {row.role: row.model_id for row in DefaultModel.objects.all()})

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Protocol
+from typing import Literal, Protocol
 
 import aiohttp
 import orjson
@@ -29,6 +29,11 @@ _OTHER_PURPOSES = (
     *("davinci", "babbage", "sora", "code-interpreter"),
 )
 
+
+Role = Literal["default", "advanced", "cheapest", "document_caching"]
+"""What a model is wanted for where nobody names one."""
+NEXT_ROLE: Mapping[Role, Role] = {"advanced": "default", "cheapest": "default", "document_caching": "cheapest"}
+"""Whose model serves a role that has none of its own, or none that the caller may use."""
 
 ModelSource = Callable[[], Awaitable[Sequence[Model] | None]]
 """A place that models come from; None when it cannot say at the moment, and is asked again."""
@@ -86,9 +91,24 @@ class Catalogue:
             raise UnknownModel(await self._unknown(wanted, groups))
         return [self._models[wanted], *await self._fallbacks(wanted, groups)]
 
+    async def find_role(self, role: Role, groups: AbstractSet[str] = frozenset()) -> Sequence[Model]:
+        """The model of that role, or of the next one (NEXT_ROLE) where the groups may not use it or it is not there;
+        at last the default model. Behind it the ones that answer when it fails. Raises Unavailable when there are none.
+        """
+        await self._keep_fresh()
+        return await self.find(await self._of_role(role, groups), groups)
+
+    async def _of_role(self, role: Role | None, groups: AbstractSet[str]) -> str | None:
+        roles = await self._rules.roles()
+        while role is not None:
+            chosen = roles.get(role)
+            if chosen in self._models and await self._rules.may_use(groups, chosen):
+                return chosen
+            role = NEXT_ROLE.get(role)
+        return None
+
     async def _default(self, groups: AbstractSet[str]) -> str:
-        chosen = (await self._rules.roles()).get("default")
-        if chosen in self._models and await self._rules.may_use(groups, chosen):
+        if (chosen := await self._of_role("default", groups)) is not None:
             return chosen
         models = await self.models(groups)
         if not models:

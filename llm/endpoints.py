@@ -1,5 +1,6 @@
 """Where models answer: endpoints, read from the environment or from a file in the platform's secret format."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,11 @@ class Endpoint:
         parts = urlsplit(self.url)
         port = f":{parts.port}" if parts.port else ""
         return f"{parts.hostname}{port}{parts.path}"
+
+    @property
+    def identity(self) -> str:
+        """Tells it from others without showing its key."""
+        return hashlib.sha256(f"{self.url}\n{self.key}".encode()).hexdigest()
 
     @property
     def is_azure(self) -> bool:

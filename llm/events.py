@@ -1,7 +1,8 @@
 """The closed union of what happens during an answer. Everything inside speaks it; translate at the edges only.
 
-A model yields TextDelta, ReasoningDelta, ToolCallDelta, then UsageReported (always, estimated if need be), then
-Finished exactly once; it raises a `core.errors.ModelFailed` instead of Finished when it could not.
+A model yields AnsweredBy where several may answer, TextDelta, RefusalDelta, ReasoningDelta, ToolCallDelta, then
+UsageReported (always, estimated if need be), then Finished exactly once; it raises a `core.errors.ModelFailed` instead
+of Finished when it could not.
 Assistants add Status, StateChanged and SourcesCited. Failed is how a run tells its readers about an error.
 """
 
@@ -20,6 +21,22 @@ class TextDelta:
     """A piece of the answer."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalDelta:
+    """A piece of the model's own words that it will not answer. No answer: it need not agree with any schema."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredBy:
+    """Who answers, said before the answer's first piece: by a pool, whose endpoints may belong to several vendors."""
+
+    model_id: str
+    provider: str
+    """As in `llm.model.ModelCard`: by whose price list it is billed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +155,8 @@ class Failed:
 
 Event = (
     TextDelta
+    | RefusalDelta
+    | AnsweredBy
     | ReasoningDelta
     | ToolCallDelta
     | Status

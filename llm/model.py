@@ -1,17 +1,27 @@
 """The Model protocol, the card that says what a model can do, and the wrapper that behaviours are made from."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from llm.events import Event
-from llm.messages import ModelRequest
+from llm.messages import Effort, ModelRequest
 
 Thinking = Literal["", "effort", "budget", "adaptive"]
 """How a model is told to think first: not at all, by a level, by a number of tokens, or by a level it adapts."""
 
 StructuredOutput = Literal["native", "tool", "prompt"]
 """How a model is held to a JSON schema: by the vendor, by forcing a tool's arguments, or by asking for it."""
+
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+# What every model that thinks can be told, whatever else its card says or does not say. A budget is a number, so it can
+# be any; an adaptive model that is told "none" is not told to think.
+_SAFE_EFFORTS: Mapping[Thinking, tuple[Effort, ...]] = {
+    "": (),
+    "effort": ("low", "medium", "high"),
+    "budget": EFFORTS,
+    "adaptive": ("none", "low", "medium", "high"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +47,8 @@ class ModelCard:
     sampling: bool = True
     """Takes temperature, top_p and stop sequences (OpenAI's reasoning models do not)."""
     thinking: Thinking = ""
+    efforts: Sequence[Effort] = ()
+    """How much it can be told to think, in OpenAI's words; empty where nobody said: what all of its kind can."""
     structured_output: StructuredOutput = "native"
     system_prompt: str = ""
     """The administrator's own, said before every conversation."""
@@ -46,6 +58,14 @@ class ModelCard:
     @property
     def wire_id(self) -> str:
         return self.vendor_id or self.id
+
+    def nearest_effort(self, wanted: Effort | None) -> Effort | None:
+        """What to tell it for what the caller wants: the nearest that it knows, of two the lower; None for nothing."""
+        known = self.efforts or _SAFE_EFFORTS[self.thinking]
+        if wanted is None or not self.thinking or not known:
+            return None
+        place = EFFORTS.index(wanted)
+        return min(sorted(known, key=EFFORTS.index), key=lambda effort: abs(EFFORTS.index(effort) - place))
 
     def clamp_output(self, wanted: int | None) -> int | None:
         """The output limit to ask for: what the caller wants, within what the model can."""

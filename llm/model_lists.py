@@ -21,6 +21,7 @@ _OF_COLUMN = {
     "SupportsImages": "supportsImages", "SupportsReasoning": "supportsReasoning",
     "SupportsSystemPrompts": "supportsSystemPrompts", "AdditionalSystemPrompt": "systemPrompt",
     "Available": "isAvailable", "OutputCostPerThousandTokens": "outputTokenCost",
+    "ExclusiveGroupAvailability": "exclusiveGroupAvailability",
 }  # fmt: skip
 _SAME = {"supportsImages": "images", "supportsSystemPrompts": "system_prompts"}
 _COUNTS = {"inputContextWindow": "context_window", "outputTokenLimit": "output_limit"}
@@ -52,7 +53,7 @@ def read_model_list(path: Path) -> ModelList:
     except (OSError, UnicodeDecodeError) as error:
         raise ModelListError(f"{path} cannot be read ({type(error).__name__}).") from error
     if path.suffix.lower() == ".csv":
-        return _platform_list(_of_columns(row) for row in csv.DictReader(text.splitlines()))
+        return of_rate_table(csv.DictReader(text.splitlines()))
     try:
         content = json.loads(text)
     except ValueError as error:
@@ -69,11 +70,12 @@ def _of_json(content: Any) -> ModelList:
         raise ModelListError('Expected {"models": [{"id": …, …}, …]}, as the available-models API answers it.')
     platform = any("inputContextWindow" in entry for entry in models)
     found = _platform_list(models) if platform else _own_list(models)
-    found.roles = dict(_roles(content))
+    found.roles = dict(roles_of(content))
     return found
 
 
-def _roles(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def roles_of(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Roles and model ids as the platform's API and its `defaultModels` name them."""
     for key, role in _ROLES.items():
         model = content.get(key)
         model_id = model.get("id") if isinstance(model, dict) else model
@@ -88,6 +90,11 @@ def _own_list(models: Iterable[Mapping[str, Any]]) -> ModelList:
             raise ModelListError(f"{entry['id']}: there is no field {', '.join(sorted(unknown))}.")
         found.records[entry["id"]] = {name: value for name, value in entry.items() if name != "id"}
     return found
+
+
+def of_rate_table(rows: Iterable[Mapping[Any, Any]]) -> ModelList:
+    """Rows of the platform's rate table, by its columns' names. Raises ModelListError."""
+    return _platform_list(_of_columns(row) for row in rows)
 
 
 def _of_columns(row: Mapping[str | None, Any]) -> dict[str, Any]:
@@ -125,7 +132,7 @@ def _provider(model_id: str, entry: Mapping[str, Any], remarks: list[str]) -> st
 def _of_platform(model_id: str, provider: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """What the record says, over what we know of the model anyway."""
     known = known_card(model_id, provider=provider)
-    facts = {name: getattr(known, name) for name in CARD_FIELDS}
+    facts = {name: getattr(known, name) for name in CARD_FIELDS} | {"efforts": list(known.efforts)}
     for key, name in _TEXTS.items():
         facts[name] = _text(entry.get(key)) or facts[name]
     for key, name in _COUNTS.items():

@@ -7,7 +7,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
-from llm.model import ModelCard
+from llm.model import EFFORTS, ModelCard
 
 
 class Provider(models.TextChoices):
@@ -36,7 +36,7 @@ class Structured(models.TextChoices):
 # The fields of `llm.model.ModelCard` that stand in the table under the same name.
 CARD_FIELDS = (
     *("name", "provider", "vendor_id", "description", "context_window", "output_limit", "system_prompts", "images"),
-    *("image_urls", "tools", "sampling", "thinking", "structured_output", "system_prompt", "extra"),
+    *("image_urls", "tools", "sampling", "thinking", "efforts", "structured_output", "system_prompt", "extra"),
 )
 
 
@@ -64,6 +64,12 @@ class ModelEntry(models.Model):
     tools = models.BooleanField("calls tools", default=True)
     sampling = models.BooleanField("takes temperature, top_p and stop", default=True)
     thinking = models.CharField("thinks first", max_length=16, choices=Thinks, blank=True, default="")
+    efforts: models.JSONField[list[str], list[str]] = models.JSONField(
+        "efforts",
+        default=list,
+        blank=True,
+        help_text=f"What it can be told, of {', '.join(EFFORTS)}, a list; empty: what all that think so can.",
+    )
     structured_output = models.CharField(
         "is held to a schema", max_length=16, choices=Structured, default=Structured.NATIVE
     )
@@ -113,13 +119,16 @@ class ModelEntry(models.Model):
 
     @property
     def card(self) -> ModelCard:
-        return ModelCard(id=self.model_id, **{name: getattr(self, name) for name in CARD_FIELDS})
+        facts = {name: getattr(self, name) for name in CARD_FIELDS}
+        return ModelCard(id=self.model_id, **{**facts, "efforts": tuple(self.efforts)})
 
     def clean(self) -> None:
         self.groups = self.groups or []  # a form's empty field
+        self.efforts = self.efforts or []
         self.extra = self.extra or {}
         errors = {
             "groups": _wrong_groups(self.groups),
+            "efforts": _wrong_efforts(self.efforts),
             "extra": _wrong_extra(self.extra),
             "fallback": self._wrong_fallback(),
         }
@@ -144,6 +153,12 @@ def _wrong_groups(groups: object) -> str:
     if isinstance(groups, list) and all(isinstance(name, str) and name.strip() for name in groups):
         return ""
     return 'Write a list of group names, like ["physics", "law"], or [] for everybody.'
+
+
+def _wrong_efforts(efforts: object) -> str:
+    if isinstance(efforts, list) and all(effort in EFFORTS for effort in efforts):
+        return ""
+    return f'Write a list like ["low", "high"], of {", ".join(EFFORTS)}, or [] if you do not know.'
 
 
 def _wrong_extra(extra: object) -> str:

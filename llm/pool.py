@@ -7,13 +7,14 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
-from weakref import WeakSet
+from dataclasses import dataclass, field
+from weakref import WeakSet, WeakValueDictionary
 
 import structlog
 
-from core.errors import BadRequest, ModelBusy, ModelFailed
-from llm.events import Event, Status
+from core.errors import AmplifyError, BadRequest, ModelBusy, ModelFailed
+from llm.endpoints import Endpoint
+from llm.events import AnsweredBy, Event, Status
 from llm.messages import ModelRequest
 from llm.model import Model, ModelCard
 
@@ -33,10 +34,13 @@ PAUSE_SECONDS = (0.1, 0.4)
 pools: "WeakSet[Pool]" = WeakSet()
 """Every pool of this process, for the admin and the metrics."""
 
+_known: "WeakValueDictionary[tuple[str, str], Member]" = WeakValueDictionary()
+"""Model id and endpoint to what is known of it, for as long as there is a pool with it."""
+
 
 @dataclass(eq=False)
 class Member:
-    """One endpoint as this process knows it."""
+    """One endpoint of one model as this process knows it."""
 
     model: Model
     name: str
@@ -51,6 +55,19 @@ class Member:
     resting_until: float = 0.0
     told_to_wait: bool = False
     """The vendor itself said for how long (`Retry-After`)."""
+    rooms: "WeakSet[asyncio.Event]" = field(default_factory=WeakSet)
+    """Set whenever it may have room again, for those who wait in its pools."""
+
+    @classmethod
+    def at(cls, endpoint: Endpoint, model: Model) -> "Member":
+        """The model at an endpoint. Where a pool has the same already, as when an administrator changes the card, this
+        is the pool's own member: what is known of its health stays, and so does the count of its calls."""
+        key = model.card.id, endpoint.identity
+        member = _known.get(key)
+        if member is None:
+            member = _known[key] = cls(model, endpoint.name)
+        member.model, member.weight, member.max_concurrent = model, endpoint.weight, endpoint.max_concurrent
+        return member
 
     @property
     def rest(self) -> float:
@@ -86,6 +103,17 @@ class Member:
             yield
         finally:
             self.in_flight -= 1
+            self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
+        for room in self.rooms:
+            room.set()
+
+    def begun(self) -> None:
+        """The first piece of an answer has come: that is enough to close the circuit again."""
+        if self.is_open:
+            self.succeeded()
+            self._tell_of_room()
 
     def succeeded(self) -> None:
         if self.must_not_be_asked:
@@ -123,12 +151,14 @@ class Pool:
         self.members = tuple(members)
         self._attempts = max(3, 2 * len(self.members))
         self._room = asyncio.Event()
+        for member in self.members:
+            member.rooms.add(self._room)
         pools.add(self)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Event, None]:
         tried: list[Member] = []
         useless: set[Member] = set()
-        error: ModelFailed | None = None
+        error: ModelFailed | BadRequest | None = None
         while len(tried) < self._attempts:
             member = await self._choose(tried, useless, error)
             if member in tried:
@@ -137,14 +167,23 @@ class Pool:
                 member = await self._choose(tried, useless, error)
             tried.append(member)
             begun = False
+            model = member.model
             try:
                 with member.one_call():
-                    async with aclosing(member.model.stream(request)) as events:
+                    async with aclosing(model.stream(request)) as events:
                         async for event in events:
-                            begun = True
+                            if not begun:
+                                begun = True
+                                member.begun()
+                                yield AnsweredBy(model_id=self.card.id, provider=model.card.provider)
                             yield event
                 member.succeeded()
                 return
+            except BadRequest as refusal:
+                if begun:
+                    raise
+                useless.add(member)  # its vendor cannot be told this; another one perhaps can
+                error = refusal
             except ModelFailed as failure:
                 if failure.endpoint_failed:
                     member.failed(failure)
@@ -156,21 +195,28 @@ class Pool:
                 if not failure.retryable:
                     useless.add(member)  # a rejected key stays rejected; another endpoint has another one
                 error = failure
-            finally:
-                self._room.set()
         assert error is not None
         raise error
 
-    async def _choose(self, tried: Sequence[Member], useless: AbstractSet[Member], error: ModelFailed | None) -> Member:
+    async def _choose(
+        self, tried: Sequence[Member], useless: AbstractSet[Member], error: AmplifyError | None
+    ) -> Member:
         """The next endpoint to try. Raises the last error, or ModelBusy, if none may be asked."""
         deadline = time.monotonic() + ROOM_SECONDS
         while True:
             allowed = [m for m in self.members if m not in useless and not m.must_not_be_asked]
             if not allowed:
-                raise error or ModelBusy(retry_after=min(member.rest for member in self.members))
+                raise self._why_none(useless, error)
             if free := [member for member in allowed if member.has_room]:
                 return _best(free, tried)
             await self._wait_for_room(deadline)
+
+    def _why_none(self, useless: AbstractSet[Member], error: AmplifyError | None) -> AmplifyError:
+        """The last failure; but where one vendor refused the request and another only rests, it is worth waiting."""
+        rests = [member.rest for member in self.members if member not in useless]
+        if error is None or (rests and isinstance(error, BadRequest)):
+            return ModelBusy(retry_after=min(rests))
+        return error
 
     async def _wait_for_room(self, deadline: float) -> None:
         """Until a call has ended or a rest is over. Raises ModelBusy at the deadline."""

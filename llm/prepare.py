@@ -28,7 +28,7 @@ def prepared(card: ModelCard, request: ModelRequest) -> ModelRequest:
     return replace(
         request,
         messages=kept,
-        effort=request.effort if card.thinking else None,
+        effort=card.nearest_effort(request.effort),
     )
 
 

@@ -21,6 +21,12 @@ from core.errors import (
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
+MALFORMED_CALL = (
+    "The model tried to call a tool and got the call wrong. Please try again, offer fewer or simpler tools, or choose "
+    "another model."
+)
+"""What people are told of an answer that ends so."""
+
 # Not "guardrail" alone: Bedrock also speaks of one that does not exist.
 _FILTERED = re.compile(
     r"content[_ ](filter|policy|management policy)|responsibleaipolicy|guardrail policy|usage polic(y|ies)"

@@ -32,7 +32,11 @@ def read_models(path: Path) -> list[dict[str, Any]]:
 @cache
 def shipped_cards() -> Mapping[str, ModelCard]:
     """Reads a small file once."""
-    return {facts["id"]: ModelCard(**facts) for facts in read_models(SHIPPED_FILE)}
+    return {facts["id"]: _card(facts) for facts in read_models(SHIPPED_FILE)}
+
+
+def _card(facts: Mapping[str, Any]) -> ModelCard:
+    return ModelCard(**{**facts, "efforts": tuple(facts.get("efforts", ()))})
 
 
 def shipped_card(model_id: str) -> ModelCard | None:

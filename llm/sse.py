@@ -8,11 +8,20 @@ from typing import Any
 
 import orjson
 
-from core.errors import ModelBrokeOff
+from core.errors import ModelBrokeOff, ModelFailed
 from llm.events import Event
 
 # No vendor sends an event near this; a server that does would eat our memory.
 MAX_EVENT_BYTES = 8 * 1024 * 1024
+
+
+# What reading trips over in an object of the right syntax and of another shape than the vendor promises.
+WRONG_SHAPE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
+def failure_of(error: Exception) -> ModelFailed:
+    """What an answer ended in whose reading raised this."""
+    return error if isinstance(error, ModelFailed) else ModelBrokeOff()
 
 
 class SseDecoder:
@@ -54,27 +63,27 @@ class SseDecoder:
 class JsonEventReader:
     """Reads a stream whose every `data` is a JSON object: the `StreamReader` of most vendors."""
 
-    __slots__ = ("_decoder", "_translate", "done")
+    __slots__ = ("_decoder", "_translate", "done", "failure")
 
     def __init__(self, translate: Callable[[dict[str, Any]], Iterable[Event]]) -> None:
         """`translate` gives the events of one object; it may keep state from one to the next."""
         self._decoder = SseDecoder()
         self._translate = translate
         self.done = False
-        """The vendor's mark of the end has come."""
+        """The vendor's mark of the end has come, or its failure."""
+        self.failure: ModelFailed | None = None
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that `chunk` completes. Raises ModelBrokeOff for what is not of the vendor's format."""
+        """The events that `chunk` completes, those before a failure included."""
         events: list[Event] = []
         try:
             for payload in self._decoder.feed(chunk):
                 if payload == b"[DONE]":
                     self.done = True
                 else:
-                    events += self._translate(_object(payload))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            # An object of the right syntax and of another shape than the vendor promises.
-            raise ModelBrokeOff from error
+                    events.extend(self._translate(_object(payload)))
+        except (*WRONG_SHAPE, ModelFailed) as error:
+            self.failure, self.done = failure_of(error), True
         return events
 
 

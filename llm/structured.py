@@ -12,9 +12,9 @@ from typing import Literal, Protocol
 import orjson
 import structlog
 
-from core.aio import run_blocking
+from core.aio import COMPUTING
 from core.errors import ModelInvalidOutput
-from llm.events import Event, Finished, TextDelta, ToolCallDelta
+from llm.events import Event, Finished, RefusalDelta, TextDelta, ToolCallDelta
 from llm.json_schema import CheckedSchema, check_answer
 from llm.messages import ForcedTool, Message, ModelRequest, OutputSchema, Tool, ToolChoice
 from llm.model import ModelCard, StructuredOutput, WrappedModel
@@ -31,14 +31,14 @@ class Structured(WrappedModel):
     """Holds its model to `request.output`.
 
     Raises BadRequest at once for a schema that is wrong, ModelInvalidOutput in place of Finished for an answer that is.
-    An answer that was cut short, filtered, or is a call of the caller's own tools goes on as it is.
+    An answer that was cut short, filtered or refused, or is a call of the caller's own tools, goes on as it is.
     """
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Event, None]:
         return self.inner.stream(request) if request.output is None else self._held(request, request.output)
 
     async def _held(self, request: ModelRequest, output: OutputSchema) -> AsyncGenerator[Event, None]:
-        checked = None if output.schema is None else await run_blocking(CheckedSchema.of, output.schema)
+        checked = None if output.schema is None else await COMPUTING.run(CheckedSchema.of, output.schema)
         asked, reader = _ways(self.card, request, output)
         async with aclosing(_checked(self.inner.stream(asked), reader, checked, self.card)) as events:
             async for event in events:
@@ -49,15 +49,15 @@ async def _checked(
     events: AsyncGenerator[Event, None], reader: "_Reader", schema: CheckedSchema | None, card: ModelCard
 ) -> AsyncGenerator[Event, None]:
     answer: list[str] = []
-    called = False
+    exempt = False
     async with aclosing(_read(events, reader)) as read:
         async for event in read:
             match event:
                 case TextDelta(text):
                     answer.append(text)
-                case ToolCallDelta():
-                    called = True
-                case Finished("stop" | "tool_calls") if not called:
+                case ToolCallDelta() | RefusalDelta():
+                    exempt = True
+                case Finished("stop" | "tool_calls") if not exempt:
                     await _check("".join(answer), schema, card)
                     yield Finished("stop")
                     continue
@@ -76,7 +76,7 @@ async def _read(events: AsyncGenerator[Event, None], reader: "_Reader") -> Async
 async def _check(text: str, schema: CheckedSchema | None, card: ModelCard) -> None:
     try:
         # Always in a thread: it is the schema that makes a check dear, not only the text.
-        await run_blocking(check_answer, text, schema)
+        await COMPUTING.run(check_answer, text, schema)
     except ModelInvalidOutput:
         log.warning("model_answered_invalid_output", model=card.id, way=card.structured_output, chars=len(text))
         raise

@@ -1,13 +1,14 @@
-"""Doubles for tests of whatever talks to a Model, and the contract that every Model of a vendor keeps.
+"""Doubles for tests of whatever talks to a Model, and the contracts that every vendor's reader and Model keep.
 
-A vendor's tests subclass `ModelContract` with a name that pytest collects, and say how a model is made that answers by
-a script (`bench.upstream.plan` has the scripts' language).
+A vendor's tests subclass `ReaderContract` with a recorded answer, and `ModelContract` with how a model is made that
+answers by a script (`bench.upstream.plan` has the scripts' language), under names that pytest collects.
 """
 
 import asyncio
 import json
+import random
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -16,8 +17,20 @@ from llm.events import Event, Finished, TextDelta, ToolCallDelta, Usage, UsageRe
 from llm.messages import Message, ModelRequest, Tool
 from llm.model import Model, ModelCard
 from llm.scripted import ScriptedModel
+from llm.vendor import StreamReader
 
-__all__ = ["FailingModel", "ModelContract", "ScriptedModel", "SlowModel", "Told", "ask", "listen"]
+__all__ = [
+    "FailingModel",
+    "LoopTicks",
+    "ModelContract",
+    "ReaderContract",
+    "ScriptedModel",
+    "SlowModel",
+    "Told",
+    "ask",
+    "listen",
+    "read",
+]
 
 CARD = ModelCard(id="double", name="A double", provider="compatible")
 
@@ -65,6 +78,25 @@ class FailingModel:
         yield Finished()
 
 
+class LoopTicks:
+    """Counts, for as long as its block lasts, how often the loop comes round: while the loop is held, not at all."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> "LoopTicks":
+        self._ticking = asyncio.get_running_loop().create_task(self._tick())
+        return self
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(0)
+            self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._ticking.cancel()
+
+
 @dataclass(slots=True)
 class Told:
     """Everything that one answer consisted of, up to its end or its error."""
@@ -109,6 +141,62 @@ async def listen(model: Model, request: ModelRequest | None = None) -> Told:
     except ModelFailed as error:
         told.error = error
     return told
+
+
+def read(reader: StreamReader, pieces: Iterable[bytes]) -> list[Event]:
+    """What a reader makes of these pieces. Raises the ModelFailed that the answer ended in."""
+    events = [event for piece in pieces for event in reader.feed(piece)]
+    if reader.failure is not None:
+        raise reader.failure
+    return events
+
+
+class ReaderContract:
+    """What the reader of every vendor keeps, shown with one recorded answer."""
+
+    recorded: Sequence[bytes]
+    """The answer, an event a piece."""
+    events: Sequence[Event]
+    """What it means."""
+    ending: int
+    """So many of the last pieces say, or come behind, that it is finished."""
+
+    def reader(self) -> StreamReader:
+        raise NotImplementedError
+
+    def test_whole_and_event_by_event_and_byte_by_byte(self) -> None:
+        whole = b"".join(self.recorded)
+        for pieces in ([whole], self.recorded, [bytes([byte]) for byte in whole]):
+            assert read(self.reader(), pieces) == list(self.events)
+
+    def test_cut_anywhere(self) -> None:
+        whole = b"".join(self.recorded)
+        for place in range(len(whole)):
+            assert read(self.reader(), [whole[:place], whole[place:]]) == list(self.events), place
+
+    def test_cut_in_many_places(self) -> None:
+        whole = b"".join(self.recorded)
+        for seed in range(100):
+            # The same places in every run, which the seed in the message tells of.
+            places = sorted(random.Random(seed).choices(range(len(whole)), k=seed % 12))  # noqa: S311
+            pieces = [whole[a:b] for a, b in zip([0, *places], [*places, len(whole)], strict=True)]
+            assert read(self.reader(), pieces) == list(self.events), seed
+
+    def test_broken_off_it_is_never_finished(self) -> None:
+        unfinished = b"".join(self.recorded[: -self.ending])
+        for length in range(len(unfinished)):
+            told = read(self.reader(), [unfinished[:length]])
+            assert not any(isinstance(event, Finished) for event in told), length
+
+    def test_it_is_done_with_the_last_piece(self) -> None:
+        reader = self.reader()
+        read(reader, self.recorded[:-1])
+        assert not reader.done
+        read(reader, self.recorded[-1:])
+        assert reader.done == self.says_when_it_is_done
+
+    says_when_it_is_done: bool = True
+    """False for vendors whose streams just end."""
 
 
 HARMLESS = ("utf8", "two-in-one", "split", "slow-headers")

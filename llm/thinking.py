@@ -14,12 +14,12 @@ from llm.messages import Effort, ForcedTool, Message, ModelRequest, Reasoning, T
 from llm.model import ModelCard
 
 # Tokens; the service that this one follows gives the same.
-_BUDGETS: Mapping[Effort, int] = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096}
+_BUDGETS: Mapping[Effort, int] = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "xhigh": 8192}
 _LEAST_BUDGET = 1024
 # Left for the answer, of all output tokens: a fifth, and so many at least.
 _LEAST_ANSWER = 256
 # "none" is the lowest level and no word about thinking: the models that think by themselves refuse to be kept from it.
-_LEVELS: Mapping[Effort, str] = {"none": "low", "minimal": "low", "low": "low", "medium": "medium", "high": "high"}
+_LOWEST = "low"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ def thinking(card: ModelCard, request: ModelRequest, turns: Sequence[Message], l
     if card.thinking == "adaptive":
         # Newer models think behind closed doors unless they are asked for a summary.
         config = {"type": "adaptive", "display": "summarized"}
-        return Thinking(config=config if may else None, effort=_LEVELS[effort])
+        return Thinking(config=config if may else None, effort=_LOWEST if effort in ("none", "minimal") else effort)
     if not may or not _begun_with_reasoning(turns) or (budget := _budget(effort, limit)) < _LEAST_BUDGET:
         return Thinking()
     return Thinking(config={"type": "enabled", "budget_tokens": budget})

@@ -12,11 +12,11 @@ gives an upper bound for almost no work, since no token is shorter than a byte.
 import importlib.machinery
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 from typing import Any, Literal, Protocol
 
-from core.aio import run_blocking
+from core.aio import COMPUTING
 from llm.messages import Image, Message, ModelRequest, Part, Reasoning, Text, Tool, ToolCall, ToolResult
 from llm.model import ModelCard
 
@@ -94,7 +94,7 @@ def preload(card: ModelCard) -> None:
 
 
 def counts_at_once(card: ModelCard, size: int) -> bool:
-    """Whether so many bytes may be counted on the loop; else they belong into `run_blocking`."""
+    """Whether so many bytes may be counted on the loop; else they belong into `core.aio.COMPUTING`."""
     encoding = encoding_of(card)
     return size <= INLINE_BYTES and (encoding is None or encoding in _loaded)
 
@@ -106,9 +106,18 @@ async def count_messages(messages: Iterable[Message], *, card: ModelCard) -> int
 
 async def count_request(request: ModelRequest, *, card: ModelCard) -> int:
     """Tokens that a whole request costs as input: messages, tools, schema. Never holds up the loop."""
-    if counts_at_once(card, request_tokens(request, utf8_length)):
-        return request_tokens(request, counter_of(card))
-    return await run_blocking(lambda: request_tokens(request, counter_of(card)))
+    return await _walked(partial(request_tokens, request), card)
+
+
+async def count_answer(text: str, *, card: ModelCard) -> int:
+    """Tokens that this model's answer had. Never holds up the loop."""
+    return await _walked(lambda count: count(text), card)
+
+
+async def _walked(walk: Callable[[Counter], int], card: ModelCard) -> int:
+    if counts_at_once(card, walk(utf8_length)):
+        return walk(counter_of(card))
+    return await COMPUTING.run(lambda: walk(counter_of(card)))
 
 
 def request_tokens(request: ModelRequest, count: Counter) -> int:

@@ -5,24 +5,27 @@ timeouts, early close, error answers, broken streams.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
+import orjson
 import structlog
 
+from core.aio import COMPUTING
 from core.errors import ModelBrokeOff, ModelFailed, ModelTimedOut, ModelUnreachable
 from core.http import HttpClient
 from llm.endpoints import Endpoint
 from llm.events import Event, Finished, ToolCallDelta
-from llm.messages import ModelRequest
+from llm.messages import ModelRequest, Verbatim
 from llm.model import ModelCard
 
 log = structlog.get_logger(__name__)
 
-LARGE_BODY_BYTES = 512 * 1024
+# From here on a body is made in a thread, kept while it may be asked for again, and sent piece by piece.
+LARGE_BODY_BYTES = 256 * 1024
 # An error answer is read only to tell what kind it is; its text goes nowhere.
 MAX_REFUSAL_BYTES = 64 * 1024
 # After the answer's last part only usage and end marks follow; a vendor that forgets them does not hold it up.
@@ -40,19 +43,46 @@ class WireCall:
     """Of the answer; any other one is a failure."""
 
 
+ToWire = Callable[[ModelCard, ModelRequest], Mapping[str, Any]]
+
+
+async def wire_body(to_wire: ToWire, card: ModelCard, request: ModelRequest) -> bytes:
+    """The JSON that `to_wire` makes of the request. A large one is made in a thread, and once for all attempts."""
+    if request.size < LARGE_BODY_BYTES:
+        return _dumped(to_wire, card, request)
+    for maker, made_for, made in request.bodies:
+        if maker is to_wire and made_for == card:
+            return made
+    body = await COMPUTING.run(_dumped, to_wire, card, request)
+    request.bodies.append((to_wire, card, body))
+    return body
+
+
+def _dumped(to_wire: ToWire, card: ModelCard, request: ModelRequest) -> bytes:
+    body: bytes = orjson.dumps(to_wire(card, request), default=_copied, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
+    return body
+
+
+def _copied(value: Any) -> orjson.Fragment:
+    if isinstance(value, Verbatim):
+        return orjson.Fragment(b"".join((b'"', value.encode("ascii"), b'"')))
+    raise TypeError(f"{type(value).__name__} has no place in JSON.")
+
+
 class StreamReader(Protocol):
     """Reads one answer's bytes, however the network has cut them."""
 
     @property
     def done(self) -> bool:
-        """The vendor's mark of the end has come: nothing follows, and nothing is waited for."""
+        """The vendor's mark of the end has come, or its failure: nothing follows, and nothing is waited for."""
+
+    @property
+    def failure(self) -> ModelFailed | None:
+        """What the answer ended in, told behind its last events: an error that the vendor sends inside the stream, or
+        ModelBrokeOff for what is not its format."""
 
     def feed(self, chunk: bytes) -> Sequence[Event]:
-        """The events that `chunk` completes: deltas, UsageReported, Finished (once; usage may come behind it).
-
-        Raises ModelFailed for an error that the vendor sends inside the stream, ModelBrokeOff for what is not its
-        format.
-        """
+        """The events that `chunk` completes: deltas, UsageReported, Finished (once; usage may come behind it)."""
 
 
 class Provider(Protocol):
@@ -81,13 +111,15 @@ class VendorModel:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Event, None]:
         call = await self._provider.call(self.card, self.endpoint, request)
-        response = await self._send(call)
+        response, content_type = await self._send(call), call.content_type
+        del call  # the answer lasts, and a body of 50 MB must not last with it
         finished: Finished | None = None
         tail = None
         calls = _Calls()
         # Left early, the response is closed and not drained: the vendor stops generating at once.
         try:
-            await self._check(response, call)
+            await self._check(response, content_type)
+            request.bodies.clear()  # it was taken: as a rule nobody asks for it again
             reader = self._provider.reader()
             while not reader.done and (chunk := await _read(response, tail)):
                 for event in reader.feed(chunk):
@@ -100,6 +132,8 @@ class VendorModel:
                         yield event
         finally:
             response.close()
+        if reader.failure is not None:
+            raise reader.failure
         if finished is None:
             raise ModelBrokeOff
         for completed in calls.without_arguments():
@@ -119,13 +153,13 @@ class VendorModel:
             log.warning("model_unreachable", model=self.card.id, reason=type(error).__name__)
             raise ModelUnreachable from error
 
-    async def _check(self, response: aiohttp.ClientResponse, call: WireCall) -> None:
+    async def _check(self, response: aiohttp.ClientResponse, content_type: str) -> None:
         if response.status != 200:  # noqa: PLR2004
             error = self._provider.refusal(response.status, response.headers, await _refusal_body(response))
             # Never its text: vendors echo keys and prompts in it.
             log.warning("model_answered_error", model=self.card.id, status=response.status, code=error.code)
             raise error
-        if response.content_type != call.content_type:
+        if response.content_type != content_type:
             log.warning("model_answered_no_stream", model=self.card.id, content_type=response.content_type)
             raise ModelFailed
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from core.aio import run_blocking
+from core.aio import COMPUTING
 from core.errors import ModelOverflowed
 from llm.events import Event, Status
 from llm.messages import Message, ModelRequest, ToolCall, ToolResult
@@ -195,7 +195,7 @@ class Fitted(WrappedModel):
             if begun:
                 raise
             overflow = error
-        smaller = await run_blocking(fit_again, self.card, sent, counter_of(self.card))
+        smaller = await COMPUTING.run(fit_again, self.card, sent, counter_of(self.card))
         if smaller is None:
             raise overflow
         async with aclosing(self._send(smaller, request)) as events:
@@ -209,7 +209,7 @@ class Fitted(WrappedModel):
         count = counter_of(self.card)
         if counts_at_once(self.card, size):
             return fit_to_window(self.card, request, count)
-        return await run_blocking(fit_to_window, self.card, request, count)
+        return await COMPUTING.run(fit_to_window, self.card, request, count)
 
     def _send(self, sent: ModelRequest, asked: ModelRequest) -> AsyncGenerator[Event, None]:
         missing = len(asked.messages) - len(sent.messages)

@@ -185,6 +185,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
         "PORT": "0",
         "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",
         "SECRET_KEY": f"{CANARY}-secret",
+        "JOURNAL_DIR": f"{folder}/journal",
         **QUICK,
         **more,
     }

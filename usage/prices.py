@@ -1,7 +1,8 @@
-"""What a call costs: by our own prices (`usage.models.Price`) first, then by the price list of `genai-prices`."""
+"""What a call costs: by our own prices (`usage.models.Price`) first, then by the platform's rates where there are any,
+then by the price list of `genai-prices`."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -11,6 +12,7 @@ import structlog
 from core.remembered import REMEMBERED_SECONDS, Remembered
 from llm.events import Usage
 from llm.model import ModelCard
+from llm.platform_models import ModelRate
 from usage.models import Price
 from usage.price_list import VERSION, listed_cost, read_price_list
 
@@ -49,16 +51,33 @@ class LocalPrice:
         )
 
 
+PlatformRates = Callable[[], Mapping[str, ModelRate]]
+"""Model id to its rate at the moment. Blocks. Raises OSError when it cannot say: then what was known before goes on."""
+PLATFORM_VERSION = "platform model-rates"
+
 LocalPrices = Mapping[tuple[str, str], tuple[LocalPrice, ...]]
-"""(model id, provider or "") to its versions, newest first."""
+"""(model id, provider or "") to its versions, newest first; under PLATFORM_VERSION the platform's rate."""
 
 
 class PriceBook:
     """Our own prices as they were seconds ago. `cost_of` is pure memory; await `refresh()` before a call is made."""
 
     def __init__(self, *, seconds: float = REMEMBERED_SECONDS) -> None:
-        self._prices = Remembered(_read_prices, name="prices", tables=(Price,), seconds=seconds)
+        self._prices = Remembered(self._read, name="prices", tables=(Price,), seconds=seconds)
+        self._platform_rates: PlatformRates = dict
         self._warned = False
+
+    def take_rates(self, platform_rates: PlatformRates) -> None:
+        """Ask the platform too, from now on."""
+        self._platform_rates = platform_rates
+        self._prices.forget()
+
+    def _read(self) -> LocalPrices:
+        rates = self._platform_rates()
+        return {
+            **_read_prices(),
+            **{(model_id, PLATFORM_VERSION): (_platform_price(rate),) for model_id, rate in rates.items()},
+        }
 
     async def refresh(self) -> None:
         """Read the prices again if they are old or were changed; mostly costs nothing."""
@@ -88,8 +107,9 @@ class PriceBook:
 
 
 def _in_force(prices: LocalPrices, card: ModelCard, moment: datetime) -> LocalPrice | None:
-    """The newest version that holds already; one for the very provider goes before one for any."""
-    for key in ((card.id, card.provider), (card.id, "")):
+    """The newest version that holds already; one for the very provider goes before one for any, and the platform's
+    rate comes last."""
+    for key in ((card.id, card.provider), (card.id, ""), (card.id, PLATFORM_VERSION)):
         price = next((price for price in prices.get(key, ()) if price.valid_from <= moment), None)
         if price is not None and price.input is not None:
             return price
@@ -117,6 +137,17 @@ def _local(row: Price) -> LocalPrice:
         cache_read=as_input if row.cache_read is None else row.cache_read,
         cache_write=as_input if row.cache_write is None else row.cache_write,
         output=row.output or Decimal(0),
+    )
+
+
+def _platform_price(rate: ModelRate) -> LocalPrice:
+    return LocalPrice(
+        version=PLATFORM_VERSION,
+        valid_from=datetime.min.replace(tzinfo=UTC),
+        input=rate.input,
+        cache_read=rate.cache_read,
+        cache_write=rate.cache_write,
+        output=rate.output,
     )
 
 

@@ -3,20 +3,28 @@
 Two backends behind the same protocols, chosen by `STATE_BACKEND`: `database` (`.database`, our own tables) and
 `dynamodb` (`.dynamodb`, the platform's). Both pass the suite in `accounts.stores.testing`.
 
-Methods block; the loop calls them through `core.aio`. A store that cannot be asked raises Unavailable, after a line in
-the log: nobody is let in because a store is broken.
+Methods block; the loop calls them through `Stores.ask`. A store that cannot be asked raises Unavailable, after a line
+in the log: nobody is let in because a store is broken.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
+
+from django.dispatch import Signal
 
 from accounts.limits import SpendLimit
-from accounts.principal import GENERAL_ACCOUNT
+from accounts.principal import GENERAL_ACCOUNT, KeyKind, kind_of
+from core.aio import run_blocking
 
-KeyKind = Literal["owner", "delegate", "system"]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+changed = Signal()
+"""Sent when this process has changed something that others may remember, in the thread that changed it. `what`: "keys",
+"groups", "accounts" or "people"; `of`: the id of the user, with the last two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +55,8 @@ class KeyRecord:
 
     @property
     def kind(self) -> KeyKind:
-        """Raises ValueError for an id of another form: such a key is refused, not guessed at."""
-        _, _, rest = self.id.partition("/")
-        match rest.partition("Key/")[0]:
-            case "owner":
-                return "owner"
-            case "delegate":
-                return "delegate"
-            case "system":
-                return "system"
-        raise ValueError("Invalid or unrecognized key type.")
+        """Raises ValueError."""
+        return kind_of(self.id)
 
     @property
     def user_id(self) -> str:
@@ -68,6 +68,12 @@ class KeyRecord:
 
 
 class KeyStore(Protocol):
+    most_at_once: int
+    """How many keys `find` takes in one call, without being long about it."""
+    new_keys_per_second: float | None
+    """How many keys that may not exist this process may look up; None for as many as come. A store that reads one by
+    one would be kept busy by whoever sends wrong keys."""
+
     def find(self, keys: Collection[str]) -> Mapping[str, KeyRecord]:
         """The records of those of these keys (as callers send them) that exist, by key; as few reads as can be."""
 
@@ -76,15 +82,20 @@ class KeyStore(Protocol):
     def of_user(self, user_id: str) -> Sequence[KeyRecord]:
         """The keys that they own and those that act as them, newest first."""
 
-    def add(self, record: KeyRecord, key: str) -> None:
-        """Keep a new key: its record and its hash."""
+    def add(self, record: KeyRecord, key: str | None) -> None:
+        """Keep a new key: its record and its hash. None: nothing matches it until `replace` gives it a key, as with a
+        delegate key that its delegate has yet to rotate. Raises Conflict if there is one of that id."""
 
-    def replace(self, record: KeyRecord, key: str | None = None) -> None:
-        """Put a record in place of the one of the same id; with `key`, that one is good from now on and the old one
-        is not. Raises NotFound."""
+    def replace(self, old: KeyRecord, new: KeyRecord, key: str | None = None) -> None:
+        """Put a record in place of `old`, as it was read; with `key`, that one is good from now on and the old one is
+        not.
+
+        Raises NotFound; Conflict for an active record when `old` is not what is there any more, its last use apart:
+        whoever changed a key while it was revoked or limited neither wakes it nor takes the limit back.
+        """
 
     def touch(self, used: Mapping[str, datetime]) -> None:
-        """Note when keys (by id) were used last."""
+        """Note when keys (by id) were used last; of ids that are no more, nothing."""
 
 
 class Role(StrEnum):
@@ -129,7 +140,8 @@ class GroupStore(Protocol):
     def put(self, group: Group) -> None:
         """Create it (`version` empty) or put it in place of the state that `version` names.
 
-        Raises Conflict when that is not what is there any more."""
+        Raises Conflict when that is not what is there any more, BadRequest for what its kind cannot have
+        (`accounts.stores.rules`), NotFound if a group that it newly includes does not exist."""
 
     def remove(self, group_id: str) -> None:
         """Raises NotFound; Conflict while another group includes it."""
@@ -149,7 +161,8 @@ class AccountStore(Protocol):
     def of_user(self, user_id: str) -> Sequence[Account]: ...
 
     def save(self, user_id: str, accounts: Sequence[Account]) -> None:
-        """The user's whole list, in place of what there was."""
+        """The user's whole list, in place of what there was. Raises BadRequest if it has an account twice, or two
+        defaults."""
 
 
 class People(Protocol):
@@ -159,6 +172,14 @@ class People(Protocol):
     def is_admin(self, user_id: str) -> bool:
         """Whether they administer the service."""
 
+    def admins(self) -> Collection[str]:
+        """All for whom `is_admin` holds."""
+
+
+class Ask(Protocol):
+    def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        """Run what blocks in a thread and await its result."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
@@ -166,3 +187,6 @@ class Stores:
     groups: GroupStore
     accounts: AccountStore
     people: People
+    ask: Ask = run_blocking
+    """How the loop calls a method of these; a backend that is no database of ours has threads of its own for it, so
+    that the ledger never waits behind it."""

@@ -13,8 +13,10 @@ from collections.abc import Callable
 
 import structlog
 
+from amplify_chat.emf import report_figures
 from amplify_chat.env import Env
 from amplify_chat.wiring import Wiring
+from core.aio import TaskSet
 
 log = structlog.get_logger(__name__)
 
@@ -66,10 +68,14 @@ class Lifecycle:
         self._env: Env = wiring.env
         self._stop_server = stop_server
         self._stopping: asyncio.Task[None] | None = None
+        self._beside = TaskSet()
 
     def watch_signals(self) -> None:
-        """Call from inside the running loop."""
+        """Call from inside the running loop; begins what runs beside the requests."""
         loop = asyncio.get_running_loop()
+        self._wiring.books.start()
+        if name := self._env.service_name:
+            self._beside.spawn(report_figures(self._wiring.service, service_name=name), name="figures")
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
 
@@ -88,6 +94,7 @@ class Lifecycle:
                 f"Draining: {service.runs.live} running answers may finish ({within:.0f} s at most; again to stop now)."
             )
         cut = await service.drain(within)
+        await self._beside.aclose()
         await self._wiring.aclose()
         log.info("drained", runs_cut=cut)
         self._stop_server()

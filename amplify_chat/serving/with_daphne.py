@@ -16,7 +16,8 @@ from twisted.internet import reactor, tcp
 from amplify_chat.env import Env
 from amplify_chat.serving.lifecycle import Lifecycle, say
 from amplify_chat.wiring import Wiring
-from chat.consumer import LINGER_SECONDS, body_too_large, cors_headers
+from chat.consumer import LINGER_SECONDS, body_too_large
+from core.cors import cors_headers
 from core.errors import AmplifyError, RequestTimeout
 from core.ids import request_id
 

@@ -4,12 +4,12 @@ Source: https://platform.openai.com/docs/api-reference/chat/create
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from chat.question import Question
-from chat.schema.base import MAX_MESSAGES, Id, Part, Text, checked
+from chat.schema.base import MAX_MESSAGES, Id, Part, Text, checked, parse_json
 from chat.schema.content import Content, parts
 from chat.schema.tools import ResponseFormat, ToolChoiceIn, ToolsIn, output_schema, tool_choice
 from llm.messages import Effort, Message, ModelRequest, ToolCall, ToolResult
@@ -59,11 +59,13 @@ class ToolCallIn(Part):
 class AssistantIn(Part):
     role: Literal["assistant"]
     content: Content | None = None
+    refusal: Text | None = None
+    """What an earlier answer refused with, as we and OpenAI have told it."""
     tool_calls: list[ToolCallIn] | None = None
 
     def message(self) -> Message:
         calls: Iterator[ModelPart] = (call.part() for call in self.tool_calls or ())
-        return Message(role="assistant", parts=(*parts(self.content), *calls))
+        return Message(role="assistant", parts=(*parts(self.content), *parts(self.refusal), *calls))
 
 
 class ToolResultIn(Part):
@@ -126,6 +128,6 @@ class CompletionRequest(Part):
         )
 
 
-def parse_completion(content: dict[str, Any]) -> CompletionRequest:
-    """A question out of a decoded body. Raises BadRequest."""
-    return checked(CompletionRequest, content)
+def parse_completion(body: bytes) -> CompletionRequest:
+    """A question out of a body. Raises BadRequest."""
+    return checked(CompletionRequest, parse_json(body))

@@ -5,7 +5,6 @@ https://platform.claude.com/docs/en/build-with-claude/structured-outputs, https:
 https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons.
 """
 
-import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -52,7 +51,7 @@ from llm.providers.openai_chat import stream_error
 from llm.refusals import json_object, judge
 from llm.sse import JsonEventReader
 from llm.thinking import Thinking, thinking
-from llm.vendor import WireCall
+from llm.vendor import WireCall, wire_body
 
 API_VERSION = "2023-06-01"
 # The vendor demands a limit: this one where neither caller nor card names any; every model can that much.
@@ -114,8 +113,7 @@ def _part(part: Part) -> dict[str, Any]:
 def _image(image: Image) -> dict[str, str]:
     if image.url:
         return {"type": "url", "url": image.url}
-    data = base64.b64encode(image.data).decode()
-    return {"type": "base64", "media_type": f"image/{image_format(image)}", "data": data}
+    return {"type": "base64", "media_type": f"image/{image_format(image)}", "data": image.base64}
 
 
 def _reasoning(part: Reasoning) -> dict[str, str]:
@@ -248,7 +246,7 @@ class AnthropicReader(JsonEventReader):
 
     def feed(self, chunk: bytes) -> list[Event]:
         events = super().feed(chunk)
-        self.done = self._answer.done
+        self.done = self.done or self._answer.done
         return events
 
 
@@ -258,7 +256,7 @@ class Anthropic:
     async def call(self, card: ModelCard, endpoint: Endpoint, request: ModelRequest) -> WireCall:
         return WireCall(
             url=f"{endpoint.url.rstrip('/')}/v1/messages",
-            body=orjson.dumps(to_wire(card, request)),
+            body=await wire_body(to_wire, card, request),
             headers={"anthropic-version": API_VERSION} | ({"x-api-key": endpoint.key} if endpoint.key else {}),
         )
 

@@ -6,14 +6,23 @@ https://docs.aws.amazon.com/general/latest/gr/bedrock.html (hosts).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from urllib.parse import quote, urlsplit
 
 import orjson
 from yarl import URL
 
+from core.aio import COMPUTING
 from core.aws import AwsCredentials, signed_post
-from core.errors import ModelBrokeOff, ModelBusy, ModelFailed, ModelRejectedKey, ModelTimedOut
+from core.errors import (
+    ModelBrokeOff,
+    ModelBusy,
+    ModelFailed,
+    ModelInvalidOutput,
+    ModelRejectedKey,
+    ModelTimedOut,
+)
 from llm.endpoints import Endpoint
 from llm.events import Event
 from llm.eventstream import EventStreamDecoder, Frame
@@ -21,7 +30,8 @@ from llm.messages import ModelRequest
 from llm.model import ModelCard
 from llm.providers.converse import ConverseAnswer, Guardrail, to_wire
 from llm.refusals import json_object, judge
-from llm.vendor import WireCall
+from llm.sse import WRONG_SHAPE, failure_of
+from llm.vendor import LARGE_BODY_BYTES, WireCall, wire_body
 
 CONTENT_TYPE = "application/vnd.amazon.eventstream"
 _SERVICE = "bedrock"
@@ -48,28 +58,33 @@ _STATUS = {
 class BedrockReader:
     """Reads one answer's event stream."""
 
-    __slots__ = ("_answer", "_decoder", "done")
+    __slots__ = ("_answer", "_decoder", "done", "failure")
 
     def __init__(self) -> None:
         self._decoder = EventStreamDecoder()
         self._answer = ConverseAnswer()
         self.done = False
-        """The metadata has come: Bedrock sends nothing behind it."""
+        """The metadata has come, behind which Bedrock sends nothing; or a failure that nothing follows."""
+        self.failure: ModelFailed | None = None
 
     def feed(self, chunk: bytes) -> list[Event]:
-        return [event for frame in self._decoder.feed(chunk) for event in self._events(frame)]
-
-    def _events(self, frame: Frame) -> list[Event]:
+        events: list[Event] = []
         try:
-            if frame.headers[":message-type"] != "event":
-                raise _stream_failure(frame)
-            kind = frame.headers[":event-type"]
-            events = list(self._answer.translate(kind, orjson.loads(frame.payload)))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            # A frame of the right syntax and of another shape than the vendor promises.
-            raise ModelBrokeOff from error
-        self.done = self.done or kind == "metadata"
+            for frame in self._decoder.feed(chunk):
+                events.extend(self._events(frame))
+        except (*WRONG_SHAPE, ModelFailed) as error:
+            self.failure, self.done = failure_of(error), True
         return events
+
+    def _events(self, frame: Frame) -> Iterator[Event]:
+        if frame.headers[":message-type"] != "event":
+            raise _stream_failure(frame)
+        kind = frame.headers[":event-type"]
+        try:
+            yield from self._answer.translate(kind, orjson.loads(frame.payload))
+        except ModelInvalidOutput as error:
+            self.failure = error  # the metadata follows all the same, and says what it has cost
+        self.done = self.done or kind == "metadata"
 
 
 def _stream_failure(frame: Frame) -> ModelFailed:
@@ -97,17 +112,22 @@ class Bedrock:
         """`region` serves for endpoints whose host does not name theirs."""
         self._credentials = credentials or AwsCredentials()
         self._region = region
-        self._guardrail = guardrail
+        self._to_wire = partial(to_wire, guardrail=guardrail)
 
     async def call(self, card: ModelCard, endpoint: Endpoint, request: ModelRequest) -> WireCall:
         url = _url(endpoint, card)
-        body = orjson.dumps(to_wire(card, request, self._guardrail))
+        body = await wire_body(self._to_wire, card, request)
         if endpoint.key:
-            headers = {"Authorization": f"Bearer {endpoint.key}"}
+            headers: Mapping[str, str] = {"Authorization": f"Bearer {endpoint.key}"}
         else:
-            region = self._region_of(url)
-            headers = signed_post(url, body, await self._credentials.keys(), service=_SERVICE, region=region)
+            headers = await self._signed(url, body)
         return WireCall(url=url, body=body, headers=headers, content_type=CONTENT_TYPE)
+
+    async def _signed(self, url: str, body: bytes) -> Mapping[str, str]:
+        region = self._region_of(url)
+        sign = partial(signed_post, url, body, await self._credentials.keys(), service=_SERVICE, region=region)
+        # All of a body is hashed for its signature.
+        return sign() if len(body) < LARGE_BODY_BYTES else await COMPUTING.run(sign)
 
     def _region_of(self, url: str) -> str:
         found = _REGION.search(urlsplit(url).hostname or "")

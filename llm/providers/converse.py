@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html,
 https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-thinking.html.
 """
 
-import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +49,7 @@ from llm.messages import (
     ToolResult,
 )
 from llm.model import ModelCard
+from llm.refusals import MALFORMED_CALL
 from llm.thinking import Thinking, thinking
 
 MAX_IMAGES = 20  # in one message, says the reference of `Message`
@@ -114,7 +114,7 @@ def _part(part: Part) -> dict[str, Any]:
 def _image(image: Image) -> dict[str, Any]:
     if image.url:
         raise BadRequest("Amazon Bedrock does not fetch images from addresses. Send the image itself, as a data URL.")
-    return {"format": image_format(image), "source": {"bytes": base64.b64encode(image.data).decode()}}
+    return {"format": image_format(image), "source": {"bytes": image.base64}}
 
 
 def _result(result: ToolResult) -> dict[str, Any]:
@@ -223,7 +223,7 @@ class ConverseAnswer:
 
 def _finished(reason: str) -> Finished:
     if reason in _MALFORMED:
-        raise ModelInvalidOutput
+        raise ModelInvalidOutput(MALFORMED_CALL)
     return Finished(_FINISH.get(reason, "stop"))
 
 

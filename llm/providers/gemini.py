@@ -4,14 +4,13 @@ Sources of the shapes: https://ai.google.dev/api/generate-content, https://ai.go
 https://ai.google.dev/gemini-api/docs/thinking, https://ai.google.dev/gemini-api/docs/thought-signatures.
 """
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
-from core.errors import BadRequest, ModelBrokeOff, ModelFailed, ModelRejectedKey
+from core.errors import BadRequest, ModelFailed, ModelInvalidOutput, ModelRejectedKey
 from core.ids import new_uuid
 from llm.alternation import with_extra
 from llm.endpoints import Endpoint
@@ -31,11 +30,11 @@ from llm.messages import (
     ToolResult,
 )
 from llm.model import ModelCard
-from llm.refusals import json_object, judge
+from llm.refusals import MALFORMED_CALL, json_object, judge
 from llm.sse import JsonEventReader
-from llm.vendor import WireCall
+from llm.vendor import WireCall, wire_body
 
-# What is not in here (STOP, MALFORMED_FUNCTION_CALL, OTHER, …) is a plain end.
+# What is neither in here nor malformed (STOP, OTHER, …) is a plain end.
 _FINISH: Mapping[str, FinishReason] = {
     "MAX_TOKENS": "length",
     "SAFETY": "content_filter",
@@ -45,10 +44,16 @@ _FINISH: Mapping[str, FinishReason] = {
     "SPII": "content_filter",
     "IMAGE_SAFETY": "content_filter",
 }
-# Tokens. Every model that takes a budget takes these (its table of ranges is in the page on thinking).
-_BUDGETS: Mapping[Effort, int] = {"none": 0, "minimal": 1024, "low": 1024, "medium": 4096, "high": 16384}
-# Models told by a level cannot be kept from thinking, and not all of them know "minimal"; all know "low".
-_LEVELS: Mapping[Effort, str] = {"none": "low", "minimal": "low", "low": "low", "medium": "medium", "high": "high"}
+# The model has tried to call a tool and got it wrong; what was said before is no answer.
+_MALFORMED = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"})
+# Tokens. Every model that takes a budget takes these (its table of ranges is in the page on thinking), but for the 0:
+# the cards say which models cannot be kept from thinking.
+_BUDGETS: Mapping[Effort, int] = {
+    **{"none": 0, "minimal": 1024, "low": 1024, "medium": 4096, "high": 16384},
+    "xhigh": 24576,
+}
+# No model told by a level can be kept from thinking, and there is none above "high".
+_LEVELS: Mapping[Effort, str] = {"none": "low", "xhigh": "high"}
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 # Stands for the signature of a call that Gemini did not make itself; its newer models refuse calls without one. The
 # value is the one that the page on thought signatures gives for histories from elsewhere.
@@ -124,7 +129,7 @@ def _image(card: ModelCard, image: Image) -> dict[str, Any]:
         return {"fileData": {**file, "fileUri": image.url}}
     if not image.media_type:
         raise BadRequest("An image needs its media type, such as image/png.")
-    return {"inlineData": {"mimeType": image.media_type, "data": base64.b64encode(image.data).decode()}}
+    return {"inlineData": {"mimeType": image.media_type, "data": image.base64}}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
@@ -172,7 +177,7 @@ def _thinking(card: ModelCard, effort: Effort | None) -> dict[str, Any] | None:
     if card.thinking == "budget":
         budget = _BUDGETS[effort]
         return {"thinkingBudget": budget, "includeThoughts": budget > 0}
-    return {"thinkingLevel": _LEVELS[effort], "includeThoughts": True}
+    return {"thinkingLevel": _LEVELS.get(effort, effort), "includeThoughts": True}
 
 
 def _tools(request: ModelRequest) -> dict[str, Any]:
@@ -209,14 +214,8 @@ class GeminiAnswer:
         self._told = False
         self._usage: Mapping[str, Any] = {}
 
-    def translate(self, chunk: Mapping[str, Any]) -> list[Event]:
+    def translate(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
         """The events of one `GenerateContentResponse`. Raises ModelFailed for an error sent inside the stream."""
-        try:
-            return list(self._events(chunk))
-        except (AttributeError, TypeError) as error:  # not of the documented shape
-            raise ModelBrokeOff from error
-
-    def _events(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
         if "error" in chunk:
             raise _stream_failure(chunk["error"])
         candidate: Mapping[str, Any] = next(iter(chunk.get("candidates") or ()), {})
@@ -224,13 +223,13 @@ class GeminiAnswer:
             yield from self._part(part)
         usage_changed = self._usage != (usage := chunk.get("usageMetadata") or self._usage)
         self._usage = usage
-        reason = None if self._finished else self._reason(chunk, candidate)
-        if usage and (reason or not self._told or (self._finished and usage_changed)):
+        said = None if self._finished else self._said(chunk, candidate)
+        if usage and (said or not self._told or (self._finished and usage_changed)):
             self._told = True
             yield UsageReported(usage_from_wire(usage))
-        if reason:
+        if said:
             self._finished = True
-            yield Finished(reason)
+            yield Finished(self._reason(said))
 
     def _part(self, part: Mapping[str, Any]) -> Iterator[Event]:
         if call := part.get("functionCall"):
@@ -249,11 +248,14 @@ class GeminiAnswer:
             signature=signature,
         )
 
-    def _reason(self, chunk: Mapping[str, Any], candidate: Mapping[str, Any]) -> FinishReason | None:
-        if (chunk.get("promptFeedback") or {}).get("blockReason"):
-            return "content_filter"
-        if not (said := candidate.get("finishReason")):
-            return None
+    def _said(self, chunk: Mapping[str, Any], candidate: Mapping[str, Any]) -> str | None:
+        """Why it ends, in Gemini's words; None while it goes on."""
+        blocked = (chunk.get("promptFeedback") or {}).get("blockReason")
+        return "PROHIBITED_CONTENT" if blocked else candidate.get("finishReason")
+
+    def _reason(self, said: str) -> FinishReason:
+        if said in _MALFORMED:
+            raise ModelInvalidOutput(MALFORMED_CALL)
         return _FINISH.get(said, "tool_calls" if self._calls else "stop")
 
 
@@ -280,7 +282,7 @@ class Gemini:
         # The key goes into a header: addresses end up in logs.
         return WireCall(
             url=f"{endpoint.url.rstrip('/')}/models/{quote(card.wire_id, safe='')}:streamGenerateContent?alt=sse",
-            body=orjson.dumps(to_wire(card, request)),
+            body=await wire_body(to_wire, card, request),
             headers={"x-goog-api-key": endpoint.key} if endpoint.key else {},
         )
 

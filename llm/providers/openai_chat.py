@@ -3,11 +3,9 @@
 Source of the shapes: https://platform.openai.com/docs/api-reference/chat
 """
 
-import base64
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-import orjson
 
 from core.errors import BadRequest, ModelBrokeOff, ModelBusy, ModelFailed
 from llm.endpoints import Endpoint
@@ -16,6 +14,7 @@ from llm.events import (
     Finished,
     FinishReason,
     ReasoningDelta,
+    RefusalDelta,
     TextDelta,
     ToolCallDelta,
     Usage,
@@ -23,6 +22,7 @@ from llm.events import (
     token_count,
 )
 from llm.messages import (
+    Effort,
     ForcedTool,
     Image,
     Message,
@@ -33,11 +33,12 @@ from llm.messages import (
     ToolCall,
     ToolChoice,
     ToolResult,
+    Verbatim,
 )
 from llm.model import ModelCard
 from llm.refusals import json_object, judge
 from llm.sse import JsonEventReader
-from llm.vendor import WireCall
+from llm.vendor import WireCall, wire_body
 
 _FINISH: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -48,6 +49,9 @@ _FINISH: Mapping[str, FinishReason] = {
 }
 # These replaced `max_tokens`; the servers that follow OpenAI's API still know the old name best.
 _NEW_LIMIT_NAME = frozenset({"openai", "azure"})
+
+
+_MEDIA_TYPE = re.compile(r"[a-z0-9.+/-]+", re.IGNORECASE | re.ASCII)
 
 
 def to_wire(card: ModelCard, request: ModelRequest) -> dict[str, Any]:
@@ -67,7 +71,7 @@ def to_wire(card: ModelCard, request: ModelRequest) -> dict[str, Any]:
     if (limit := card.clamp_output(request.max_output_tokens)) is not None:
         body["max_completion_tokens" if card.provider in _NEW_LIMIT_NAME else "max_tokens"] = limit
     if request.effort is not None:
-        body["reasoning_effort"] = request.effort
+        body["reasoning_effort"] = spoken_effort(card, request.effort)
     if request.output is not None:
         body["response_format"] = _response_format(request.output)
     return body | _tools(request) | dict(card.extra)
@@ -142,7 +146,18 @@ def image_url(image: Image) -> str:
         return image.url
     if not image.media_type:
         raise BadRequest("An image needs its media type, such as image/png.")
-    return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
+    url = f"data:{image.media_type};base64,{image.base64}"
+    is_checked = isinstance(image.base64, Verbatim) and _MEDIA_TYPE.fullmatch(image.media_type)
+    return Verbatim(url) if is_checked else url
+
+
+# What every server knows that speaks OpenAI's API for other vendors' models.
+_COMMON_EFFORTS: Mapping[Effort, Effort] = {"none": "low", "minimal": "low", "xhigh": "high"}
+
+
+def spoken_effort(card: ModelCard, effort: Effort) -> Effort:
+    """A level as it is said in OpenAI's API. Cards of models told by a budget know more of them than a server may."""
+    return effort if card.thinking == "effort" else _COMMON_EFFORTS.get(effort, effort)
 
 
 def from_wire(chunk: Mapping[str, Any]) -> list[Event]:
@@ -157,7 +172,7 @@ def from_wire(chunk: Mapping[str, Any]) -> list[Event]:
         if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
             events.append(ReasoningDelta(reasoning))
         if refusal := delta.get("refusal"):
-            events.append(TextDelta(refusal))
+            events.append(RefusalDelta(refusal))
         if calls := delta.get("tool_calls"):
             events.extend(_tool_call(call) for call in calls)
         if reason := choice.get("finish_reason"):
@@ -202,7 +217,8 @@ class OpenAIChat:
     """The provider."""
 
     async def call(self, card: ModelCard, endpoint: Endpoint, request: ModelRequest) -> WireCall:
-        return WireCall(url=endpoint.url, body=orjson.dumps(to_wire(card, request)), headers=endpoint.headers)
+        body = await wire_body(to_wire, card, request)
+        return WireCall(url=endpoint.url, body=body, headers=endpoint.headers)
 
     def reader(self) -> JsonEventReader:
         return JsonEventReader(from_wire)

@@ -7,11 +7,19 @@ encrypted reasoning https://platform.openai.com/docs/guides/reasoning#encrypted-
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from core.errors import BadRequest, ModelBrokeOff, ModelFailed
 from llm.endpoints import Endpoint
-from llm.events import Event, Finished, FinishReason, ReasoningDelta, TextDelta, ToolCallDelta, Usage, UsageReported
+from llm.events import (
+    Event,
+    Finished,
+    FinishReason,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+    UsageReported,
+)
 from llm.messages import (
     Effort,
     ForcedTool,
@@ -28,10 +36,10 @@ from llm.messages import (
     ToolResult,
 )
 from llm.model import ModelCard
-from llm.providers.openai_chat import image_url, openai_refusal, stream_error
+from llm.providers.openai_chat import image_url, openai_refusal, spoken_effort, stream_error
 from llm.refusals import judge
 from llm.sse import JsonEventReader
-from llm.vendor import WireCall
+from llm.vendor import WireCall, wire_body
 
 # Tokens; the API refuses less.
 MIN_OUTPUT_TOKENS = 16
@@ -49,7 +57,7 @@ def to_wire(card: ModelCard, request: ModelRequest) -> dict[str, Any]:
         "temperature": request.temperature,
         "top_p": request.top_p,
         "max_output_tokens": _limit(card, request),
-        "reasoning": _reasoning_effort(request.effort),
+        "reasoning": _reasoning_effort(card, request.effort),
         "text": None if request.output is None else {"format": _format(request.output)},
     }
     return {
@@ -72,9 +80,10 @@ def _limit(card: ModelCard, request: ModelRequest) -> int | None:
     return None if limit is None else max(MIN_OUTPUT_TOKENS, limit)
 
 
-def _reasoning_effort(effort: Effort | None) -> dict[str, Any] | None:
-    if effort is None:
+def _reasoning_effort(card: ModelCard, wanted: Effort | None) -> dict[str, Any] | None:
+    if wanted is None:
         return None
+    effort = spoken_effort(card, wanted)
     return {"effort": effort} | ({} if effort == "none" else {"summary": "auto"})
 
 
@@ -154,17 +163,13 @@ class ResponsesAnswer:
         """Output index of a call to its number among the calls."""
         self._with_arguments: set[Any] = set()
 
-    def translate(self, event: Mapping[str, Any]) -> list[Event]:
+    def translate(self, event: Mapping[str, Any]) -> Iterator[Event]:
         """Our events for one of theirs; kinds that say nothing to us give none. Raises ModelFailed for errors."""
-        try:
-            return list(self._events(event))
-        except (AttributeError, TypeError) as error:  # not of the documented shape
-            raise ModelBrokeOff from error
-
-    def _events(self, event: Mapping[str, Any]) -> Iterator[Event]:
         match event.get("type"):
-            case "response.output_text.delta" | "response.refusal.delta":
+            case "response.output_text.delta":
                 yield TextDelta(event.get("delta") or "")
+            case "response.refusal.delta":
+                yield RefusalDelta(event.get("delta") or "")
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
                 yield ReasoningDelta(event.get("delta") or "")
             case "response.reasoning_summary_part.added" if event.get("summary_index"):
@@ -243,7 +248,8 @@ class OpenAIResponses:
     """The provider; an endpoint's URL is complete and ends in `/responses`."""
 
     async def call(self, card: ModelCard, endpoint: Endpoint, request: ModelRequest) -> WireCall:
-        return WireCall(url=endpoint.url, body=orjson.dumps(to_wire(card, request)), headers=endpoint.headers)
+        body = await wire_body(to_wire, card, request)
+        return WireCall(url=endpoint.url, body=body, headers=endpoint.headers)
 
     def reader(self) -> JsonEventReader:
         return JsonEventReader(ResponsesAnswer().translate)

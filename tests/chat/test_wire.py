@@ -8,9 +8,11 @@ import pytest
 from chat.wire import ANSWER, SEED
 from core.errors import ModelBusy
 from llm.events import (
+    AnsweredBy,
     Failed,
     Finished,
     ReasoningDelta,
+    RefusalDelta,
     SourcesCited,
     StateChanged,
     Status,
@@ -22,6 +24,8 @@ from llm.events import (
 
 _EVENTS: list[tuple[Any, list[str]]] = [
     (TextDelta('a"\n😀'), ['{"d":"a\\"\\n😀","s":0}']),
+    (RefusalDelta("I will not."), ['{"d":"I will not.","s":0}']),
+    (AnsweredBy(model_id="m", provider="azure"), []),
     (
         ToolCallDelta(index=0, id="c9", name="pick"),
         ['{"d":{"tool_calls":[{"index":0,"id":"c9","type":"function","function":{"name":"pick","arguments":""}}]},"s":0}'],

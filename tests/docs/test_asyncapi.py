@@ -15,7 +15,14 @@ from chat.runs import Reason
 from chat.schema.base import MAX_MESSAGES
 from chat.schema.chat import parse_chat, parse_kill
 from chat.service import Limits
-from core.errors import AmplifyError, Conflict, MethodNotAllowed, PayloadTooLarge, RequestTimeout
+from core.errors import (
+    AmplifyError,
+    Conflict,
+    MethodNotAllowed,
+    PayloadTooLarge,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PROSE = (DOCS / "websocket.md").read_text()
@@ -23,8 +30,10 @@ SPEC: dict[str, Any] = yaml.safe_load((DOCS / "asyncapi.yaml").read_text())
 MESSAGES: dict[str, Any] = SPEC["components"]["messages"]
 SOURCE = Path(websocket.__file__).read_text()
 
-# What only HTTP answers: a socket has no methods, and what is too large or too slow closes it.
-ONLY_HTTP = {error.code for error in (Conflict, MethodNotAllowed, PayloadTooLarge, RequestTimeout)}
+# What only HTTP answers: a socket has no methods and no media types, and what is too large or too slow closes it.
+ONLY_HTTP = {
+    error.code for error in (Conflict, MethodNotAllowed, PayloadTooLarge, RequestTimeout, UnsupportedMediaType)
+}
 
 
 def handled_and_sent() -> set[str]:

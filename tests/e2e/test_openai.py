@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import openai
 import pytest
 
 from tests.e2e.conftest import COUNTED, LONG, MODELS, PACED, SHORT, TOOLS
-from tests.harness import CANARY, ROOT, Service
+from tests.harness import CANARY, ROOT, Service, manage, running_service
 
 ASK: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}]
 TOOL: Any = {
@@ -87,6 +89,83 @@ async def test_images_and_parts(client: openai.AsyncOpenAI) -> None:
     ]
     answer = await client.chat.completions.create(model=SHORT, messages=[{"role": "user", "content": parts}])
     assert answer.choices[0].message.content == "w0 w1 w2 "
+
+
+async def test_a_large_image_is_read_like_a_small_one(client: openai.AsyncOpenAI) -> None:
+    part: Any = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'QUJD' * 2**20}"}}
+    ask: Any = [{"role": "user", "content": [part]}]
+    answer = await client.chat.completions.create(model=SHORT, messages=ask)
+    assert answer.choices[0].message.content == "w0 w1 w2 "
+
+
+@pytest.mark.parametrize("effort", ["none", "minimal", "xhigh"])
+async def test_every_effort_is_taken(client: openai.AsyncOpenAI, effort: Any) -> None:
+    answer = await client.chat.completions.create(model=SHORT, messages=ASK, reasoning_effort=effort)
+    assert answer.choices[0].message.content == "w0 w1 w2 "
+
+
+class _Refuses(BaseHTTPRequestHandler):
+    """A vendor whose model `refuser` will not answer, and whose model `down` is."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if asked["model"] == "down":
+            self.send_error(503)
+            return
+        pieces = ("I will ", "not.") if len(asked["messages"]) == 1 else ("I said no.",)
+        chunks = [{"choices": [{"index": 0, "delta": {"refusal": piece}}]} for piece in pieces]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for chunk in (*chunks, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}):
+            self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def refuser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Refuses) as vendor:
+        threading.Thread(target=vendor.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{vendor.server_port}/v1"
+        folder = tmp_path_factory.mktemp("refuser")
+        with running_service(folder / "run", upstream=base, models=["down", "refuser"]) as service:
+            models = [{"id": name, "name": name, "provider": "compatible"} for name in ("refuser", "down")]
+            models[1]["fallback"] = "refuser"
+            (folder / "models.json").write_text(json.dumps({"models": models}))
+            manage(service.env, "load_models", str(folder / "models.json"))
+            yield service
+        vendor.shutdown()
+
+
+SCHEMA: Any = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object", "required": ["n"]}}}
+
+
+@pytest.mark.parametrize("more", [{}, {"response_format": SCHEMA}], ids=["text", "schema"])
+async def test_a_refusal(refuser: Service, more: dict[str, Any]) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{refuser.url}/v1", api_key=refuser.key, max_retries=0) as client:
+        ask: Any = [{"role": "user", "content": "?"}]
+        stream = await client.chat.completions.create(model="refuser", messages=ask, stream=True, **more)
+        deltas = [chunk.choices[0].delta async for chunk in stream]
+        assert "".join(delta.refusal or "" for delta in deltas) == "I will not."
+        assert not any(delta.content for delta in deltas)
+
+        message = (await client.chat.completions.create(model="refuser", messages=ask, **more)).choices[0].message
+        assert (message.content, message.refusal) == (None, "I will not.")
+        history: Any = [*ask, message.model_dump(exclude_none=True), *ask]
+        again = await client.chat.completions.create(model="refuser", messages=history, **more)
+        assert again.choices[0].message.refusal == "I said no."
+    assert (await refuser.chat("refuser")).text == "I will not."
+
+
+async def test_the_answer_names_the_model_that_stood_in(refuser: Service) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{refuser.url}/v1", api_key=refuser.key, max_retries=0) as client:
+        stream = await client.chat.completions.create(model="down", messages=ASK, stream=True)
+        assert {chunk.model async for chunk in stream} == {"refuser"}
+        whole = await client.chat.completions.create(model="down", messages=ASK)
+        assert whole.model == "refuser"
 
 
 async def test_models(client: openai.AsyncOpenAI) -> None:

@@ -5,13 +5,10 @@ What is the same for Bedrock (turns, budgets of thinking, broken arguments) is t
 
 import asyncio
 import base64
-from itertools import pairwise
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from core.errors import (
     BadRequest,
@@ -43,7 +40,8 @@ from llm.messages import (
 )
 from llm.model import ModelCard
 from llm.providers.anthropic import Anthropic, AnthropicReader, to_wire, usage_from_wire
-from llm.vendor import Provider
+from llm.testing import ReaderContract, read
+from llm.vendor import Provider, StreamReader
 from tests.harness import CANARY
 
 CARD = ModelCard(id="c", name="C", provider="anthropic", output_limit=8000, vendor_id="claude-x")
@@ -127,7 +125,7 @@ def test_turns_with_all_their_parts() -> None:
 
 
 def test_images_by_bytes_and_by_address() -> None:
-    images = [Image(media_type="image/jpg", data=b"\xff\xd8"), Image(url="https://example.org/x.png")]
+    images = [Image.of("image/jpg", b"\xff\xd8"), Image(url="https://example.org/x.png")]
     content = _wire(_message("user", *images))["messages"][0]["content"]
     data = base64.b64encode(b"\xff\xd8").decode()
     assert content == [
@@ -135,7 +133,7 @@ def test_images_by_bytes_and_by_address() -> None:
         {"type": "image", "source": {"type": "url", "url": "https://example.org/x.png"}},
     ]
     with pytest.raises(BadRequest, match="PNG, JPEG"):
-        _wire(_message("user", Image(media_type="image/svg+xml", data=b"x")))
+        _wire(_message("user", Image.of("image/svg+xml", b"x")))
 
 
 @pytest.mark.parametrize(
@@ -295,37 +293,15 @@ EVENTS: list[Event] = [
 ]
 
 
+class TestReader(ReaderContract):
+    recorded, events, ending = STREAM, EVENTS, 2
+
+    def reader(self) -> StreamReader:
+        return AnthropicReader()
+
+
 def _read(*chunks: bytes) -> list[Event]:
-    reader = AnthropicReader()
-    return [event for chunk in chunks for event in reader.feed(chunk)]
-
-
-def test_a_whole_answer() -> None:
-    whole = b"".join(STREAM)
-    assert _read(whole) == EVENTS
-    assert _read(*STREAM) == EVENTS
-    assert _read(*(bytes([byte]) for byte in whole)) == EVENTS
-
-
-@given(st.lists(st.integers(0, sum(map(len, STREAM)))))
-def test_any_split(cuts: list[int]) -> None:
-    whole = b"".join(STREAM)
-    edges = [0, *sorted(cuts), len(whole)]
-    assert _read(*(whole[a:b] for a, b in pairwise(edges))) == EVENTS
-
-
-@given(st.integers(0, sum(map(len, STREAM[:-2])) - 1))
-def test_a_stream_that_breaks_off_is_never_finished(length: int) -> None:
-    assert not any(isinstance(event, Finished) for event in _read(b"".join(STREAM)[:length]))
-
-
-def test_it_is_done_with_the_message() -> None:
-    reader = AnthropicReader()
-    for chunk in STREAM[:-1]:
-        reader.feed(chunk)
-    assert not reader.done
-    reader.feed(STREAM[-1])
-    assert reader.done
+    return read(AnthropicReader(), chunks)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import hmac
 import struct
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
@@ -56,7 +55,8 @@ from llm.messages import (
 from llm.model import ModelCard
 from llm.providers.bedrock import Bedrock, BedrockReader
 from llm.providers.converse import MAX_IMAGES, Guardrail, to_wire
-from llm.vendor import Provider, VendorModel
+from llm.testing import ReaderContract, read
+from llm.vendor import Provider, StreamReader, VendorModel
 from tests.harness import CANARY
 
 HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
@@ -183,14 +183,14 @@ def test_ids_of_other_vendors_are_made_to_fit_and_still_meet() -> None:
 
 
 def test_images() -> None:
-    image = Image(media_type="image/JPEG", data=b"\xff\xd8")
+    image = Image.of("image/JPEG", b"\xff\xd8")
     content = _wire(_message("user", image))["messages"][0]["content"]
     assert content == [{"image": {"format": "jpeg", "source": {"bytes": base64.b64encode(b"\xff\xd8").decode()}}}]
     _wire(_message("user", *[image] * MAX_IMAGES))
     with pytest.raises(BadRequest, match="at most 20 images"):
         _wire(_message("user", *[image] * MAX_IMAGES), _message("user", image))
     with pytest.raises(BadRequest, match="PNG, JPEG"):
-        _wire(_message("user", Image(media_type="image/tiff", data=b"x")))
+        _wire(_message("user", Image.of("image/tiff", b"x")))
     with pytest.raises(BadRequest, match="does not fetch"):
         _wire(_message("user", Image(url="https://example.org/x.png")))
     with pytest.raises(BadRequest, match="only hold text"):
@@ -399,32 +399,15 @@ EVENTS: list[Event] = [
 ]
 
 
+class TestReader(ReaderContract):
+    recorded, events, ending = STREAM, EVENTS, 2
+
+    def reader(self) -> StreamReader:
+        return BedrockReader()
+
+
 def _read(*chunks: bytes) -> list[Event]:
-    reader = BedrockReader()
-    return [event for chunk in chunks for event in reader.feed(chunk)]
-
-
-def test_a_whole_answer() -> None:
-    whole = b"".join(STREAM)
-    assert _read(whole) == EVENTS
-    assert _read(*STREAM) == EVENTS
-    assert _read(*(bytes([byte]) for byte in whole)) == EVENTS
-
-
-@given(st.lists(st.integers(0, sum(map(len, STREAM)))))
-def test_any_split(cuts: list[int]) -> None:
-    whole = b"".join(STREAM)
-    edges = [0, *sorted(cuts), len(whole)]
-    assert _read(*(whole[a:b] for a, b in pairwise(edges))) == EVENTS
-
-
-def test_it_is_done_with_the_metadata() -> None:
-    reader = BedrockReader()
-    for frame in STREAM[:-1]:
-        reader.feed(frame)
-    assert not reader.done
-    reader.feed(STREAM[-1])
-    assert reader.done
+    return read(BedrockReader(), chunks)
 
 
 def test_our_frames_are_those_that_botocore_reads() -> None:
@@ -506,8 +489,12 @@ def test_stop_reasons(said: str, reason: Any) -> None:
 
 
 def test_a_malformed_call_of_a_tool_is_a_failure() -> None:
-    with pytest.raises(ModelInvalidOutput):
-        _read(_event("messageStop", {"stopReason": "malformed_tool_use"}))
+    reader = BedrockReader()
+    reader.feed(_event("messageStop", {"stopReason": "malformed_tool_use"}))
+    assert isinstance(reader.failure, ModelInvalidOutput) and "tool" in reader.failure.message
+    # What it has cost comes behind it.
+    assert not reader.done
+    assert reader.feed(STREAM[-1]) == EVENTS[-1:] and reader.done
 
 
 def test_calls_that_the_vendor_makes_itself_are_not_ours() -> None:

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from core.errors import Unavailable, UnknownModel
 from core.http import HttpClient, HttpTimeouts
-from llm.catalogue import Catalogue, ListedModels, is_for_chat
+from llm.catalogue import Catalogue, ListedModels, Role, is_for_chat
 from llm.endpoints import base_endpoint
 from llm.events import Event
 from llm.messages import ModelRequest
@@ -43,14 +43,15 @@ class _Listing:
 class _Rules:
     """Everybody may use everything but what is `closed`; `after` says who answers for whom."""
 
-    def __init__(self, closed: str = "", default: str = "", after: dict[str, str] | None = None) -> None:
-        self._closed, self._default, self._after = closed, default, after or {}
+    def __init__(self, closed: str = "", default: str = "", after: dict[str, str] | None = None, **roles: str) -> None:
+        self._closed, self._after = closed, after or {}
+        self._roles = roles | ({"default": default} if default else {})
 
     async def may_use(self, principal_groups: AbstractSet[str], model_id: str) -> bool:
         return model_id != self._closed or "lab" in principal_groups
 
     async def roles(self) -> Mapping[str, str]:
-        return {"default": self._default} if self._default else {}
+        return self._roles
 
     async def fallback_of(self, model_id: str) -> str | None:
         return self._after.get(model_id)
@@ -101,6 +102,30 @@ async def test_who_may_use_what_and_who_answers_for_whom() -> None:
     with pytest.raises(UnknownModel) as refused:
         await catalogue.find("b")
     assert "choose one of: a, c" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("role", "groups", "found"),
+    [
+        ("default", (), "a"),
+        ("cheapest", (), "c"),
+        ("document_caching", (), "c"),  # has none of its own
+        ("advanced", ("lab",), "b"),
+        ("advanced", (), "a"),  # its own is not for everybody
+    ],
+)
+async def test_the_model_of_a_role(role: Role, groups: tuple[str, ...], found: str) -> None:
+    rules = _Rules(closed="b", default="a", advanced="b", cheapest="c", after={"b": "c"})
+    models = await Catalogue([_Listing(["c", "b", "a"])], rules).find_role(role, frozenset(groups))
+    assert models[0].card.id == found
+    assert [model.card.id for model in models[1:]] == (["c"] if found == "b" else [])
+
+
+async def test_without_roles_the_default_model_serves_them_all() -> None:
+    catalogue = Catalogue([_Listing(["a", "b"])], _Rules(cheapest="gone"))
+    assert [model.card.id for model in await catalogue.find_role("document_caching")] == ["a"]
+    with pytest.raises(Unavailable):
+        await Catalogue([_Listing([])], _Rules(cheapest="a")).find_role("cheapest")
 
 
 async def test_a_source_that_trips_takes_no_other_along() -> None:

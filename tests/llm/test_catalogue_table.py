@@ -66,12 +66,21 @@ def test_a_model_is_added_found_and_switched_off_in_the_admin(editor: Client) ->
 
 
 @pytest.mark.django_db
+def test_an_empty_list_says_how_it_is_filled(editor: Client) -> None:
+    assert "manage.py load_models" in editor.get(MODELS).content.decode()
+    _entry("gpt-4o")
+    assert "manage.py load_models" not in editor.get(MODELS).content.decode()
+    assert "manage.py load_models" not in editor.get(MODELS, {"q": "nothing of that name"}).content.decode()
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
         ({"groups": '{"a": 1}'}, "Write a list of group names"),
         ({"groups": "[1]"}, "Write a list of group names"),
         ({"extra": "[1]"}, "Write an object"),
+        ({"efforts": '["low", "utmost"]'}, "Write a list like"),
         ({"provider": "nobody"}, "Select a valid choice"),
         ({"context_window": "0"}, "greater than or equal to 1"),
         ({"model_id": "gpt-4o"}, "already exists"),

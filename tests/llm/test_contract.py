@@ -27,8 +27,17 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[HttpClient]:
+async def hasty() -> AsyncIterator[HttpClient]:
+    """Waits only shortly for a vendor that has fallen silent."""
     opened = HttpClient(timeouts=HttpTimeouts(connect=2.0, first_byte=0.4, gap=0.4))
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+async def patient() -> AsyncIterator[HttpClient]:
+    """Waits as long as a busy machine needs."""
+    opened = HttpClient(timeouts=HttpTimeouts())
     yield opened
     await opened.aclose()
 
@@ -42,15 +51,15 @@ class _AgainstTheMock(ModelContract):
     billed_as: ClassVar[str]
 
     @pytest.fixture(autouse=True)
-    def _mock(self, upstream: Upstream, client: HttpClient) -> None:
-        self.upstream, self.client = upstream, client
+    def _mock(self, upstream: Upstream, hasty: HttpClient, patient: HttpClient) -> None:
+        self.upstream, self.hasty, self.patient = upstream, hasty, patient
 
     def model(self, script: str) -> Model:
         name = f"mock+{script}"
         card = ModelCard(id=name, name=name, provider=self.billed_as, thinking="effort")
         url = self.upstream.url.removesuffix("/v1") + self.path.format(script=name)
         endpoint = Endpoint(url=url, key=CANARY, provider=self.billed_as, api=self.api)
-        return VendorModel(card, endpoint, self.provider, self.client)
+        return VendorModel(card, endpoint, self.provider, self.hasty if "fault" in script else self.patient)
 
     async def hung_up(self, script: str) -> bool:
         def left(calls: list[dict[str, object]]) -> bool:

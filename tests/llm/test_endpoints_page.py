@@ -89,6 +89,12 @@ def test_an_open_circuit_and_its_probe(operator: Client) -> None:
     assert pool.members == tuple(members)
 
 
+def test_a_pool_that_was_made_anew_is_listed_once(operator: Client) -> None:
+    endpoint = endpoint_of("https://a.example/v1", "k")
+    both = [Pool(CARD, [Member.at(endpoint, ScriptedModel(card=CARD))]) for _ in range(2)]
+    assert [row[1] for row in rows(operator)] == ["a.example/v1"] and len(both) == 2
+
+
 def test_what_calls_leave_behind(operator: Client) -> None:
     pool = Pool(CARD, [failing("down.example", ModelBusy(retry_after=30))])
     assert asyncio.run(listen(pool)).error is not None

@@ -16,6 +16,7 @@ from core.errors import (
     ModelBrokeOff,
     ModelBusy,
     ModelFailed,
+    ModelInvalidOutput,
     ModelOverflowed,
     ModelRefused,
     ModelRejectedKey,
@@ -41,6 +42,7 @@ from llm.messages import (
 )
 from llm.model import ModelCard
 from llm.providers.gemini import Gemini, GeminiAnswer, to_wire, usage_from_wire
+from llm.testing import ReaderContract, read
 from llm.vendor import Provider, StreamReader, VendorModel
 from tests.harness import CANARY
 
@@ -158,7 +160,7 @@ def test_roles_alternate_and_nothing_is_lost(said: list[tuple[Role, str]]) -> No
 
 
 def test_images() -> None:
-    image, address = Image(media_type="image/png", data=b"abc"), Image(url="https://x/y.png")
+    image, address = Image.of("image/png", b"abc"), Image(url="https://x/y.png")
     parts = _wire(_message("user", image, address, Image(url="u", media_type="image/gif")))["contents"][0]["parts"]
     assert parts == [
         {"inlineData": {"mimeType": "image/png", "data": "YWJj"}},
@@ -168,7 +170,7 @@ def test_images() -> None:
     with pytest.raises(BadRequest):
         _wire(_message("user", address), card=ModelCard(id="g", name="G", provider="gemini", image_urls=False))
     with pytest.raises(BadRequest):
-        _wire(_message("user", Image(data=b"abc")))
+        _wire(_message("user", Image(base64="YWJj")))
 
 
 @pytest.mark.parametrize(
@@ -181,6 +183,9 @@ def test_images() -> None:
         (THINKS_BY_BUDGET, "medium", {"thinkingBudget": 4096, "includeThoughts": True}),
         (THINKS_BY_BUDGET, "high", {"thinkingBudget": 16384, "includeThoughts": True}),
         (THINKS_BY_LEVEL, "none", {"thinkingLevel": "low", "includeThoughts": True}),
+        (THINKS_BY_BUDGET, "xhigh", {"thinkingBudget": 24576, "includeThoughts": True}),
+        (THINKS_BY_LEVEL, "minimal", {"thinkingLevel": "minimal", "includeThoughts": True}),
+        (THINKS_BY_LEVEL, "xhigh", {"thinkingLevel": "high", "includeThoughts": True}),
         (THINKS_BY_LEVEL, "high", {"thinkingLevel": "high", "includeThoughts": True}),
     ],
 )
@@ -272,31 +277,22 @@ EXPECTED: list[Event] = [
     UsageReported(Usage(input=9, output=5, raw=LAST)),
     Finished("tool_calls"),
 ]
-STREAM = b"".join(b"data: " + orjson.dumps(chunk) + b"\r\n\r\n" for chunk in ANSWER)
+RECORDED = [b"data: " + orjson.dumps(chunk) + b"\r\n\r\n" for chunk in ANSWER]
+
+
+class TestReader(ReaderContract):
+    recorded, events, ending, says_when_it_is_done = RECORDED, EXPECTED, 1, False
+
+    def reader(self) -> StreamReader:
+        return Gemini().reader()
 
 
 def _read(*pieces: bytes) -> list[Event]:
-    reader = Gemini().reader()
-    return [event for piece in pieces for event in reader.feed(piece)]
+    return read(Gemini().reader(), pieces)
 
 
-def test_a_whole_answer() -> None:
-    assert _read(STREAM) == EXPECTED
-
-
-def test_an_answer_byte_by_byte() -> None:
-    assert _read(*(bytes([byte]) for byte in STREAM)) == EXPECTED
-
-
-@given(st.lists(st.integers(0, len(STREAM)), max_size=12).map(sorted))
-def test_an_answer_at_any_split(cuts: list[int]) -> None:
-    assert _read(*(STREAM[a:b] for a, b in zip([0, *cuts], [*cuts, len(STREAM)], strict=True))) == EXPECTED
-
-
-def test_an_answer_that_breaks_off_is_not_finished() -> None:
-    events = _read(STREAM[: STREAM.index(b"STOP")])
-    assert not any(isinstance(event, Finished) for event in events)
-    # What was told until then is known, so that the call can be settled.
+def test_of_an_answer_that_breaks_off_the_usage_is_known_so_that_the_call_can_be_settled() -> None:
+    events = _read(*RECORDED[:-1])
     assert [event for event in events if isinstance(event, UsageReported)] == [UsageReported(usage_from_wire(FIRST))]
 
 
@@ -305,7 +301,7 @@ async def test_an_answer_over_a_socket() -> None:
 
     async def handle(request: web.Request) -> web.Response:
         asked.append(request)
-        return web.Response(body=STREAM, content_type="text/event-stream")
+        return web.Response(body=b"".join(RECORDED), content_type="text/event-stream")
 
     app = web.Application()
     app.router.add_post("/{path:.*}", handle)
@@ -342,12 +338,19 @@ def test_a_call_without_id_gets_one() -> None:
         ("BLOCKLIST", "content_filter"),
         ("PROHIBITED_CONTENT", "content_filter"),
         ("SPII", "content_filter"),
-        ("MALFORMED_FUNCTION_CALL", "stop"),
         ("A_NEW_ONE", "stop"),
     ],
 )
 def test_how_it_ends(said: str, meant: Any) -> None:
     assert _events(_chunk(reason=said)) == [Finished(meant)]
+
+
+@pytest.mark.parametrize("said", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"])
+def test_a_call_that_the_model_got_wrong_is_a_failure_and_what_it_cost_is_told(said: str) -> None:
+    reader = Gemini().reader()
+    chunk = _chunk(reason=said, usage=FIRST)
+    assert list(reader.feed(b"data: " + orjson.dumps(chunk) + b"\n\n")) == [UsageReported(usage_from_wire(FIRST))]
+    assert isinstance(reader.failure, ModelInvalidOutput) and "tool" in reader.failure.message and reader.done
 
 
 def test_a_blocked_prompt() -> None:
@@ -387,7 +390,7 @@ def test_usage_classes_are_disjoint() -> None:
 )
 def test_what_is_not_geminis_shape(chunk: dict[str, Any]) -> None:
     with pytest.raises(ModelBrokeOff):
-        _events(chunk)
+        _read(b"data: " + orjson.dumps(chunk) + b"\n\n")
 
 
 # Errors.

@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -26,9 +26,10 @@ from core.errors import (
     ModelUnreachable,
 )
 from llm import pool
-from llm.events import Event, Finished, Status, TextDelta
+from llm.endpoints import Endpoint
+from llm.events import AnsweredBy, Event, Finished, Status, TextDelta
 from llm.messages import ModelRequest
-from llm.model import ModelCard
+from llm.model import Model, ModelCard
 from llm.pool import FAILURES_TO_OPEN, LONGEST_REST, REST_AFTER_BUSY, REST_AFTER_FAILURE, Fallback, Member, Pool
 from llm.scripted import ScriptedModel
 from llm.testing import CARD, FailingModel, SlowModel, ask, listen
@@ -256,6 +257,22 @@ async def test_the_circuit_opens_lets_one_probe_through_and_closes(clock: _Clock
     assert (gated.calls, member.failures_in_a_row, member.state) == (10, 0, "ready")
 
 
+async def test_a_probes_first_word_closes_the_circuit(clock: _Clock) -> None:
+    gated = _Gated()  # says a word, then waits
+    member = Member(gated, "a", clock=clock)
+    one = Pool(CARD, [member])
+    for _ in range(FAILURES_TO_OPEN):
+        member.failed(ModelFailed())
+        clock.now += member.rest
+    assert member.state == "probing"
+    async with asyncio.timeout(BEFORE_TIMEOUT), asyncio.TaskGroup() as group:
+        calls = [group.create_task(listen(one)) for _ in range(10)]
+        await _turns()
+        assert (gated.inside, member.state) == (10, "ready")
+        gated.gate.set()
+    assert [call.result().error for call in calls] == [None] * 10
+
+
 async def test_a_probe_that_fails_opens_the_circuit_again(clock: _Clock) -> None:
     model = _fails()
     member = Member(model, "a", clock=clock)
@@ -287,6 +304,74 @@ def test_a_failure_without_a_word_does_not_shorten_what_the_vendor_asked_for(clo
     clock.now += 30.0
     member.failed(ModelUnreachable())
     assert member.rest == 2 * REST_AFTER_FAILURE and not member.must_not_be_asked
+
+
+async def test_who_answers_is_said_before_the_first_word() -> None:
+    """By that provider the call is billed: a pool's endpoints may belong to several."""
+    azure, bedrock = (replace(CARD, provider=name) for name in ("azure", "bedrock"))
+    failing, good = FailingModel(ModelBusy(), card=azure), ScriptedModel("good", card=bedrock)
+    told = await listen(Pool(azure, [Member(failing, "a", weight=1000), Member(good, "b", weight=0.001)]))
+    said = [event for event in told.events if isinstance(event, AnsweredBy)]
+    assert said == [AnsweredBy(model_id=CARD.id, provider="bedrock")] == told.events[:1]
+
+
+async def test_what_one_vendor_cannot_be_told_another_one_is() -> None:
+    picky = _Gated(errors=[BadRequest("no images by address")] * 9, silent=True)
+    picky.gate.set()
+    first, second = Member(picky, "a", weight=1000), Member(_answers("good"), "b", weight=0.001)
+    both = Pool(CARD, [first, second])
+    for _ in range(3):
+        assert (await listen(both)).text == "good "
+    assert picky.calls >= 1 and first.failures == 0 and first.state == "ready"
+
+
+async def test_the_last_refusal_is_what_the_caller_sees() -> None:
+    models = [_Gated(errors=[BadRequest(name)], silent=True) for name in "ab"]
+    for model in models:
+        model.gate.set()
+    members = [Member(model, "x", weight=weight) for model, weight in zip(models, (1000, 0.001), strict=True)]
+    with pytest.raises(BadRequest, match="b"):
+        await listen(Pool(CARD, members))
+    assert [model.calls for model in models] == [1, 1]
+
+
+async def test_a_refusal_is_not_the_last_word_while_another_endpoint_only_rests(clock: _Clock) -> None:
+    picky = _Gated(errors=[BadRequest("no")], silent=True)
+    picky.gate.set()
+    resting = Member(_answers(), "b", clock=clock)
+    resting.failed(ModelBusy(retry_after=30.0))
+    error = (await listen(Pool(CARD, [Member(picky, "a", clock=clock), resting]))).error
+    assert isinstance(error, ModelBusy) and error.retry_after == 30.0
+
+
+def _remade(endpoint: Endpoint, model: Model) -> Pool:
+    return Pool(model.card, [Member.at(endpoint, model)])
+
+
+async def test_a_pool_that_is_made_anew_goes_on_with_what_was_known_of_its_endpoints() -> None:
+    endpoint = Endpoint(url="https://a/v1/chat/completions", key="k")
+    before = _remade(endpoint, _fails(ModelBusy(retry_after=30.0)))
+    await listen(before)
+    after = _remade(replace(endpoint, weight=2.0), ScriptedModel("x", card=replace(CARD, name="Renamed")))
+    (member,) = after.members
+    assert (member.failures, member.weight, member.must_not_be_asked) == (1, 2.0, True)
+    assert (await listen(after)).error is not None  # told to wait, as before
+    others = (replace(endpoint, key="another"), replace(endpoint, url="https://b/v1/chat/completions"))
+    assert [_remade(other, _answers()).members[0].failures for other in others] == [0, 0]
+
+
+async def test_calls_that_a_former_pool_still_makes_take_room_in_the_new_one_and_give_it_back() -> None:
+    endpoint = Endpoint(url="https://c/v1/chat/completions", max_concurrent=1)
+    gated = _Gated()
+    former = _remade(endpoint, gated)
+    async with asyncio.timeout(BEFORE_TIMEOUT), asyncio.TaskGroup() as group:
+        group.create_task(listen(former))
+        await gated.entered.wait()
+        later = group.create_task(listen(_remade(endpoint, _answers("later"))))
+        await _turns()
+        assert not later.done()
+        gated.gate.set()
+    assert later.result().text == "later "
 
 
 async def test_no_more_at_once_than_allowed_and_all_are_served() -> None:
@@ -365,6 +450,7 @@ async def test_leaving_early_closes_the_endpoints_stream() -> None:
     slow = SlowModel(pause=0.0)
     member = Member(slow, "a")
     async with aclosing(Pool(CARD, [member]).stream(ask())) as events:
+        assert isinstance(await anext(events), AnsweredBy)
         assert await anext(events) == TextDelta("a ")
         assert (slow.closed, member.in_flight) == (False, 1)
     assert (slow.closed, member.in_flight, member.state) == (True, 0, "ready")

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from core.errors import BadRequest
-from llm.messages import Image, Message, ModelRequest, Part, Reasoning, Text, Tool, ToolCall, ToolResult
-from llm.model import ModelCard
+from llm.messages import Effort, Image, Message, ModelRequest, Part, Reasoning, Text, Tool, ToolCall, ToolResult
+from llm.model import EFFORTS, ModelCard
 from llm.prepare import BLIND_NOTE, Prepared, prepared
+from llm.shipped import shipped_cards
 from llm.testing import ScriptedModel, ask, listen
 
-PICTURE = Image(media_type="image/png", data=b"png")
+PICTURE = Image.of("image/png", b"png")
 LINK = Image(url="https://example.org/a.png")
 ABLE = ModelCard(id="m", name="Model M", provider="compatible", thinking="effort")
 
@@ -47,6 +48,33 @@ def test_a_model_that_can_everything_gets_everything() -> None:
         effort="high",
     )
     assert prepared(ABLE, request) == request
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"thinking": ""}, {"none": None, "high": None, "xhigh": None}),
+        ({"thinking": "effort"}, {"none": "low", "minimal": "low", "medium": "medium", "xhigh": "high"}),
+        ({"thinking": "budget"}, {"none": "none", "minimal": "minimal", "xhigh": "xhigh"}),
+        ({"thinking": "adaptive"}, {"none": "none", "minimal": "none", "xhigh": "high"}),
+        ({"efforts": ("minimal", "low", "medium", "high")}, {"none": "minimal", "xhigh": "high"}),
+        ({"efforts": ("none", "low", "medium", "high", "xhigh")}, {"minimal": "none", "xhigh": "xhigh"}),
+        ({"efforts": ("high",)}, {"none": "high", "low": "high", "xhigh": "high"}),
+        ({"efforts": ("high", "low")}, {"none": "low", "medium": "low", "xhigh": "high"}),
+        ({"thinking": "", "efforts": ("low",)}, {"low": None}),
+    ],
+)
+def test_a_model_is_told_the_nearest_effort_that_it_knows(facts: dict[str, Any], told: dict[Effort, Effort]) -> None:
+    for wanted, nearest in told.items():
+        request = replace(_said(Text("?")), effort=wanted)
+        assert prepared(_card(**facts), request).effort == nearest, wanted
+    assert prepared(_card(**facts), _said(Text("?"))).effort is None
+
+
+@pytest.mark.parametrize("card", shipped_cards().values(), ids=lambda card: card.id)
+def test_what_our_facts_say_of_efforts_is_in_our_words(card: ModelCard) -> None:
+    assert set(card.efforts) <= set(EFFORTS)
+    assert bool(card.thinking) or not card.efforts
 
 
 def test_a_blind_model_is_told_that_an_image_stood_there() -> None:

@@ -104,7 +104,7 @@ def test_estimates_for_models_whose_vocabulary_we_do_not_have() -> None:
 
 SAMPLE = ModelRequest(
     messages=(
-        Message(role="user", parts=(Text("look"), Image(media_type="image/png", data=b"\0" * 5_000_000))),
+        Message(role="user", parts=(Text("look"), Image.of("image/png", b"\0" * 5_000_000))),
         Message(
             role="assistant",
             parts=(Reasoning(text="hm", signature="s" * 999), ToolCall(id="1", name="find", arguments='{"q":"x"}')),
@@ -143,7 +143,7 @@ async def test_much_text_is_counted_off_the_loop(monkeypatch: pytest.MonkeyPatch
         calls.append(function)
         return function()
 
-    monkeypatch.setattr(tokens, "run_blocking", recorded)
+    monkeypatch.setattr(tokens.COMPUTING, "run", recorded)
     small = await count_messages([Message.of("user", "hello world")], card=OPENAI)
     assert (small, calls) == (4 + 2 + 3, [])
     assert await count_messages([Message.of("user", "word " * INLINE_BYTES)], card=OPENAI) > INLINE_BYTES
@@ -151,6 +151,7 @@ async def test_much_text_is_counted_off_the_loop(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_the_first_count_is_made_off_the_loop_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens.preload(OPENAI)  # or what this test loads would be forgotten with its set
     monkeypatch.setattr(tokens, "_loaded", set())
     assert not tokens.counts_at_once(OPENAI, 1)
     assert tokens.counts_at_once(OTHER, 1)

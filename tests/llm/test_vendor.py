@@ -27,6 +27,7 @@ class _Reader:
     def __init__(self, events: Sequence[Event]) -> None:
         self._events = list(events)
         self.done = False
+        self.failure: ModelFailed | None = None
 
     def feed(self, chunk: bytes) -> Sequence[Event]:
         events, self._events = self._events, []

@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from itertools import chain
@@ -17,7 +18,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from bench.ledger import fill
-from usage.ledger import write
+from usage import ledger
 from usage.models import Outcome, UsageRecord
 
 pytestmark = pytest.mark.django_db
@@ -40,6 +41,14 @@ def admin_client(client: Client, django_user_model: type[User]) -> Client:
     """Logged in without a password, because hashing one would take longer than the page."""
     client.force_login(django_user_model.objects.create(username="auditor", is_staff=True, is_superuser=True))
     return client
+
+
+def write(rows: Sequence[UsageRecord]) -> None:
+    """Book rows, and tell each its key."""
+    ledger.write(rows)
+    keys = dict(UsageRecord.objects.values_list("call_id", "pk"))
+    for row in rows:
+        row.pk = keys[row.call_id]
 
 
 def call(**fields: Any) -> UsageRecord:
@@ -152,7 +161,7 @@ class TestSelection:
         self, admin_client: Client, monkeypatch: pytest.MonkeyPatch, period: str, days_ago: set[int]
     ) -> None:
         write([call(ended_at=NOON - timedelta(days=days), run_id=f"run_{days}") for days in range(80)])
-        monkeypatch.setattr("usage.admin.selection.utc_today", NOON.date)
+        monkeypatch.setattr("usage.review.periods.utc_today", NOON.date)
         cl = listed(admin_client, {"day": period})
         assert {(NOON - row.ended_at).days for row in cl.result_list} == days_ago
 
@@ -160,7 +169,7 @@ class TestSelection:
         ends = [datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 28, 23, 59, 59, 999_999, tzinfo=UTC)]
         outside = [ends[0] - timedelta(microseconds=1), ends[1] + timedelta(microseconds=1)]
         write([call(ended_at=moment) for moment in ends + outside])
-        monkeypatch.setattr("usage.admin.selection.utc_today", NOON.date)
+        monkeypatch.setattr("usage.review.periods.utc_today", NOON.date)
         assert [row.ended_at for row in listed(admin_client, {"day": "last-month"}).result_list] == ends[::-1]
 
     @pytest.mark.parametrize("day", ["today", "yesterday", "week", "month", "last-month", "0001-01-01", "9999-12-31"])

@@ -11,15 +11,21 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from usage.admin.budgets import BudgetAdmin
 from usage.admin.changelist import LedgerChangeList
 from usage.admin.columns import Columns, cost_cell, duration, moment, outcome_badge
 from usage.admin.filters import DayFilter, OutcomeFilter, ValueFilter
+from usage.admin.overview import OverviewAdmin
 from usage.admin.prices import PriceAdmin
 from usage.admin.selection import COLUMNS, DAY, Selection, asked
 from usage.admin.totals import recent_days, top_values
+from usage.group_sets import groups_of
 from usage.models import UsageRecord
 
-__all__ = ["PriceAdmin", "UsageRecordAdmin"]
+__all__ = ["BudgetAdmin", "OverviewAdmin", "PriceAdmin", "UsageRecordAdmin"]
+
+# With a link to the overview before all else, for who comes for that.
+admin.site.index_template = "usage/index.html"
 
 _PARAMETERS = frozenset({DAY, *COLUMNS})
 _PAGE_SIZE = 100
@@ -30,7 +36,7 @@ _DETAILS: dict[str | None, tuple[str, ...]] = {
         *("output_tokens", "reasoning_tokens", "counted_by"),
     ),
     "Time": ("started", "first_token", "took"),
-    "Whence": ("run_id", "request_id", "call_id", "api_key_id", "assistant", "purpose"),
+    "Whence": ("run_id", "request_id", "call_id", "api_key_id", "groups", "assistant", "purpose"),
     "The vendor's own words": ("vendor_said",),
 }
 
@@ -81,7 +87,9 @@ class UsageRecordAdmin(admin.ModelAdmin[UsageRecord]):
             partial(ValueFilter, name=name, values=top_values(COLUMNS[name], days))
             for name in ("model", "user", "account")
         ]
-        return [DayFilter, *by_cost, OutcomeFilter]
+        chosen_key = asked(request).get("key")  # set by the usage overview; there is nothing to offer
+        by_key = [partial(ValueFilter, name="key", values=[chosen_key])] if chosen_key else []
+        return [DayFilter, *by_cost, *by_key, OutcomeFilter]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
@@ -111,6 +119,11 @@ class UsageRecordAdmin(admin.ModelAdmin[UsageRecord]):
     @admin.display(description="Time to first token")
     def first_token(self, row: UsageRecord) -> str:
         return duration(row.first_token_ms)
+
+    @admin.display(description="Groups")
+    def groups(self, row: UsageRecord) -> str:
+        """Those that the caller was in at that time."""
+        return ", ".join(sorted(groups_of([row.group_set]).get(row.group_set, ())))
 
     @admin.display(description="Duration")
     def took(self, row: UsageRecord) -> str:

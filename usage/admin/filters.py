@@ -7,8 +7,9 @@ from django.contrib.admin import SimpleListFilter
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from usage.admin.selection import DAY, named_days, utc_today
+from usage.admin.selection import DAY
 from usage.models import Outcome
+from usage.review.periods import named_days, utc_today
 
 
 class _LinkFilter(SimpleListFilter):

@@ -11,14 +11,15 @@ from typing import Any
 from django.db.models import Max, Min, Q, QuerySet, Sum
 
 from usage.admin.rows import NEWEST_FIRST, OLDEST_FIRST, UNSEEN, Window, rows_of
-from usage.admin.selection import Days, Selection
+from usage.admin.selection import Selection
 from usage.models import UsageDay, UsageRecord
+from usage.review.periods import Days
 
 OLDER, NEWER = "before", "after"
 _Value = tuple[str, str]
 """A column and what it is to be."""
 # One value of these has few calls, so that their index is walked without asking which is best.
-_FEW = ("run_id", "user_id")
+_FEW = ("run_id", "api_key_id", "user_id")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # Digits that fit a date before the year 10000 and a 64-bit key.

@@ -3,15 +3,20 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.db.models import Case, Exists, OuterRef, Q, QuerySet, When
 from django.db.models.functions import Now
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils.http import urlencode
 
+from audit.audited import AuditedAdmin
 from usage.models import Price
+
+_AMOUNTS = ("input", "cache_read", "cache_write", "output")
 
 
 @admin.register(Price)
-class PriceAdmin(admin.ModelAdmin[Price]):
+class PriceAdmin(AuditedAdmin[Price]):
     """The list is the history: every version stays, and `in force` tells which one is used now."""
 
     list_display = (
@@ -36,6 +41,15 @@ class PriceAdmin(admin.ModelAdmin[Price]):
         superseded = Exists(same.filter(later, valid_from__lte=Now()))
         in_force = Case(When(Q(valid_from__lte=Now()) & ~superseded, then=True), default=False)
         return super().get_queryset(request).annotate(used=in_force)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """With a link to change this price, which is to add one that goes before it."""
+        price = self.get_object(request, unquote(object_id))
+        told = {name: getattr(price, name, None) for name in ("model_id", "provider", *_AMOUNTS)}
+        filled = urlencode({name: value for name, value in told.items() if value not in (None, "")})
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "next_version": filled})
 
     def save_model(self, request: HttpRequest, obj: Price, form: Any, change: bool) -> None:
         obj.created_by = request.user.get_username()

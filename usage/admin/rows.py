@@ -8,14 +8,14 @@ from typing import Any
 from django.db.models import CharField, F, Func, Q, QuerySet
 from django.db.models.lookups import Exact
 
-from usage.admin.selection import Days
 from usage.models import UsageRecord
+from usage.review.periods import Days
 
 NEWEST_FIRST = ("-ended_at", "-pk")
 OLDEST_FIRST = ("ended_at", "pk")
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 # Shown on the detail page only.
-UNSEEN = ("raw_usage", "call_id", "request_id", "api_key_id", "purpose", "assistant", "started_at")
+UNSEEN = ("raw_usage", "call_id", "request_id", "api_key_id", "group_set", "purpose", "assistant", "started_at")
 
 
 class _Unindexed(Func):

@@ -5,33 +5,20 @@ The same selection is said twice: of ledger rows, and of the sums per day, which
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Q
 from django.http import HttpRequest
-from django.utils import timezone
 
-# Name in the address of the page: column of the ledger and of the sums.
-COLUMNS = {"model": "model_id", "user": "user_id", "account": "account_id", "outcome": "outcome"}
+from usage.review.periods import Days, parse_days
+
+# Name in the address of the page: column of the ledger and, but for the key, of the sums per day.
+COLUMNS = {
+    **{"model": "model_id", "user": "user_id", "account": "account_id", "outcome": "outcome"},
+    "key": "api_key_id",
+}
 DAY = "day"
-MAX_VALUE = 255
-
-
-@dataclass(frozen=True, slots=True)
-class Days:
-    """Whole UTC days, both ends included; None is an open end."""
-
-    first: date | None = None
-    last: date | None = None
-
-    def of_sums(self) -> Q:
-        bounds = Q()
-        if self.first is not None:
-            bounds &= Q(day__gte=self.first)
-        if self.last is not None:
-            bounds &= Q(day__lte=self.last)
-        return bounds
+MAX_VALUE = 600
 
 
 def asked(request: HttpRequest) -> dict[str, str]:
@@ -39,32 +26,11 @@ def asked(request: HttpRequest) -> dict[str, str]:
     return {name: value for name, value in request.GET.items() if isinstance(value, str)}
 
 
-def named_days(today: date) -> dict[str, tuple[str, Days]]:
-    """The periods that have a name in the address: what to call them, and which days they are on `today`."""
-    yesterday, month = today - timedelta(days=1), today.replace(day=1)
-    before = month - timedelta(days=1)
-    return {
-        "today": ("Today", Days(today, today)),
-        "yesterday": ("Yesterday", Days(yesterday, yesterday)),
-        "week": ("Last 7 days", Days(today - timedelta(days=6), today)),
-        "month": ("This month", Days(month, today)),
-        "last-month": ("Last month", Days(before.replace(day=1), before)),
-    }
-
-
-def utc_today() -> date:
-    return timezone.now().astimezone(UTC).date()
-
-
-def parse_days(text: str) -> Days:
-    """Read a period's name or a date YYYY-MM-DD; raises IncorrectLookupParameters."""
-    if named := named_days(utc_today()).get(text):
-        return named[1]
+def _days(text: str) -> Days:
     try:
-        day = datetime.strptime(text, "%Y-%m-%d").date()
+        return parse_days(text)
     except ValueError as error:
         raise IncorrectLookupParameters(error) from error
-    return Days(day, day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +42,10 @@ class Found:
     models: tuple[str, ...] = ()
     more: bool = False
     """There are further users or models; they are left out."""
+
+    def condition(self) -> Q:
+        """Users and models."""
+        return Q(user_id__in=self.users) | Q(model_id__in=self.models)
 
     def values(self) -> list[tuple[str, str]]:
         if self.run_id:
@@ -94,9 +64,16 @@ class Selection:
     @classmethod
     def read(cls, params: Mapping[str, str], found: Found | None = None) -> "Selection":
         """From the address of the page; raises IncorrectLookupParameters where Django then shows the whole list."""
-        days = parse_days(params[DAY]) if params.get(DAY) else Days()
+        days = _days(params[DAY]) if params.get(DAY) else Days()
         chosen = {column: _value(params[name]) for name, column in COLUMNS.items() if params.get(name)}
         return cls(days, chosen, found)
+
+    @property
+    def unsummed(self) -> str | None:
+        """The chosen column that the sums per day do not know: what is asked of a run or a key is summed from calls."""
+        if self.found is not None and self.found.run_id:
+            return "run_id"
+        return "api_key_id" if "api_key_id" in self.chosen else None
 
     def branches(self) -> list[dict[str, str]]:
         """Columns and values; a row is selected if it agrees with all of one branch."""
@@ -106,10 +83,10 @@ class Selection:
         return [{**self.chosen, name: value} for name, value in agreeing]
 
     def of_sums(self) -> Q:
-        """The selected sums per day; not for a run, which they do not know."""
+        """The selected sums per day; not for what is `unsummed`."""
         selected = self.days.of_sums() & Q(**self.chosen)
         if self.found is not None:
-            selected &= Q(user_id__in=self.found.users) | Q(model_id__in=self.found.models)
+            selected &= self.found.condition()
         return selected
 
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, Max, Sum
+from django.db.models import Count, Max, QuerySet, Sum
 
 from usage.admin.rows import NEWEST_FIRST, Window, rows_of
-from usage.admin.selection import Days, Selection
-from usage.models import UsageDay
+from usage.admin.selection import Selection
+from usage.models import UsageDay, UsageRecord
+from usage.review.periods import Days
 
 MAX_ROWS = 10_000
 TOP = 20
@@ -29,19 +30,27 @@ class Totals:
 
     @property
     def capped(self) -> bool:
-        """Of a run with more calls than anybody reads, only the newest are summed."""
+        """Of a run or key with more calls than anybody reads, only the newest are summed."""
         return self.calls == MAX_ROWS
 
 
 def totals_of(selection: Selection) -> Totals:
-    """Exact; but of a run, which the sums per day do not know, at most MAX_ROWS calls."""
+    """Exact; but of a run or a key, which the sums per day do not know, at most MAX_ROWS calls."""
     if not selection.branches():
         return Totals()
     sums: dict[str, Any] = {name: Sum(name, default=0) for name in _SUMMED}
-    if selection.found is not None and selection.found.run_id:
-        rows = rows_of(selection.branches()[0], Window.of(selection.days), walk="run_id")
+    if selection.unsummed:
+        rows = _calls(selection, selection.unsummed)
         return Totals(**rows.order_by(*NEWEST_FIRST)[:MAX_ROWS].aggregate(calls=Count("pk"), **sums))
     return Totals(**UsageDay.objects.filter(selection.of_sums()).aggregate(calls=Sum("calls", default=0), **sums))
+
+
+def _calls(selection: Selection, walk: str) -> QuerySet[UsageRecord]:
+    window = Window.of(selection.days)
+    if walk == "run_id":
+        return rows_of(selection.branches()[0], window, walk=walk)
+    rows = rows_of(selection.chosen, window, walk=walk)
+    return rows if selection.found is None else rows.filter(selection.found.condition())
 
 
 def recent_days(days: Days) -> Days:

@@ -1,13 +1,14 @@
 """`make run`: prepare this machine at the first start, say how to try it, and serve."""
 
 import secrets
+from io import StringIO
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-from accounts.models import ApiKey, User
+from accounts.models import User
 
 _USER = "demo"
 _ADMIN = "admin"
@@ -24,15 +25,14 @@ class Command(BaseCommand):
         call_command("serve")
 
     def _first_start(self) -> str:
-        user = User.objects.create_user(_USER)
-        _, key = ApiKey.issue(owner=user, name="made by make run")
+        call_command("create_api_key", user=_USER, name="made by make run", stdout=(key := StringIO()))
         password = secrets.token_urlsafe(12)
         User.objects.create_superuser(_ADMIN, password=password)
         return (
             "\nFirst start. Shown now and never again:\n\n"
-            f"  API key of user {_USER}:  {key}\n"
+            f"  API key of user {_USER}:  {key.getvalue().strip()}\n"
             f"  Admin login:           {_ADMIN} / {password}\n\n"
-            f"Ask something:\n\n{_curl(key)}\n\n"
+            f"Ask something:\n\n{_curl(key.getvalue().strip())}\n\n"
             f"Chat in the browser:   {_url('/')}\nSee what it cost:      {_url('/admin/usage/usagerecord/')}\n"
         )
 

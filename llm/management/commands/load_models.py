@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.db.models import Max
 
+from audit.entries import by_command, differences, record
 from llm.model_lists import ModelList, ModelListError, read_model_list
 from llm.models import DefaultModel, ModelEntry
 from llm.shipped import SHIPPED_FILE
@@ -44,12 +45,16 @@ def _load(models: ModelList, *, replace: bool) -> list[str]:
     other = [model_id for model_id, facts in models.records.items() if _differs(there.get(model_id), facts)]
     same = len(models.records) - len(new) - len(other)
     changed = other if replace else []
+    before = {model_id: _as_told(there[model_id], models.records[model_id]) for model_id in changed}
     first = (ModelEntry.objects.aggregate(last=Max("position"))["last"] or 0) + 1
     for place, model_id in enumerate(new, first):
         there[model_id] = ModelEntry(model_id=model_id, position=place)
     for with_fallback in (False, True):  # a fallback has to be there before it is named
         for model_id in (*new, *changed):
             _write(there[model_id], models.records[model_id], with_fallback=with_fallback)
+    for model_id in (*new, *changed):
+        changes = differences(before.get(model_id, {}), models.records[model_id])
+        record(by_command(), "changed" if model_id in before else "created", "model", model_id, changes)
     said = [_sentence("Added", new), _sentence("Replaced", changed)]
     if other and not replace:
         said.append(_sentence("Kept, though the file says otherwise (--replace overwrites them),", other))
@@ -64,7 +69,12 @@ def _sentence(done: str, model_ids: Iterable[str]) -> str:
 
 
 def _differs(entry: ModelEntry | None, facts: Mapping[str, Any]) -> bool:
-    return entry is not None and any(getattr(entry, _column(name)) != value for name, value in facts.items())
+    return entry is not None and _as_told(entry, facts) != dict(facts)
+
+
+def _as_told(entry: ModelEntry, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the table says where the file says `facts`."""
+    return {name: getattr(entry, _column(name)) for name in facts}
 
 
 def _column(name: str) -> str:
@@ -95,5 +105,7 @@ def _load_roles(roles: Mapping[str, str], *, replace: bool) -> list[str]:
             said.append(f"No model for {role}: {model_id} is not in the catalogue, or disabled.")
             continue
         DefaultModel.objects.update_or_create(role=role, defaults={"model_id": model_id})
+        changes = differences({} if chosen is None else {"model": chosen.model_id}, {"model": model_id})
+        record(by_command(), "changed" if chosen else "created", "default model", role, changes)
         said.append(f"The {role} model is {model_id}.")
     return said

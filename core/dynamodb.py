@@ -1,0 +1,178 @@
+"""DynamoDB tables with plain Python values. Calls block; the loop comes here through `core.aio`.
+
+Numbers are `Decimal`, as the service keeps them. Every call gives up after seconds: whoever waits has a person waiting.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer  # type: ignore[import-untyped]
+from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+# Seconds; and tries in all.
+CONNECT = 2.0
+READ = 3.0
+TRIES = 2
+
+Item = dict[str, Any]
+Path = tuple[str, ...]
+"""From an attribute down into its maps: ("data", "Chemistry")."""
+
+_to_wire = TypeSerializer().serialize
+_from_wire = TypeDeserializer().deserialize
+# A session is not for several threads at once, the clients that it makes are (boto3: "Multithreading").
+_making = Lock()
+
+
+class DynamoFailed(Exception):
+    """The table did not answer, or refused; `reason` is AWS's code, or the name of what went wrong on the way there."""
+
+    def __init__(self, table: str, operation: str, reason: str) -> None:
+        super().__init__(f"{operation} on {table}: {reason}")
+        self.table = table
+        self.operation = operation
+        self.reason = reason
+
+
+class ConditionFailed(Exception):
+    """The item is not in the state that the write asked for; nothing was written."""
+
+
+class Table:
+    """One table."""
+
+    def __init__(self, name: str, *, region: str) -> None:
+        self.name = name
+        self._region = region
+
+    @cached_property
+    def _client(self) -> Any:
+        timeouts = Config(
+            connect_timeout=CONNECT,
+            read_timeout=READ,
+            retries={"total_max_attempts": TRIES, "mode": "standard"},
+            max_pool_connections=16,
+        )
+        with _making:
+            return boto3.client("dynamodb", region_name=self._region, config=timeouts)
+
+    def get(self, key: Mapping[str, Any]) -> Item | None:
+        """The item as it is after every write that has succeeded (a consistent read)."""
+        found = self._call("get_item", Key=_wired(key), ConsistentRead=True).get("Item")
+        return None if found is None else _plain(found)
+
+    def query(self, index: str, attribute: str, value: Any) -> list[Item]:
+        """The items of an index that have this value, its first page; a write shows there after a moment."""
+        words = _Words()
+        condition = f"{words.path((attribute,))} = {words.value(value)}"
+        answer = self._call("query", IndexName=index, KeyConditionExpression=condition, **words.arguments)
+        return [_plain(item) for item in answer["Items"]]
+
+    def scan(self, *, any_of: Mapping[str, Any] | None = None) -> Iterator[Item]:
+        """Every item, or those that have one of these attributes' values. Reads the whole table either way, as it is
+        after every write that has succeeded: who reads again after a change of his own finds it."""
+        words = _Words()
+        arguments: Item = {"ConsistentRead": True}
+        if any_of:
+            filters = [f"{words.path((name,))} = {words.value(value)}" for name, value in any_of.items()]
+            arguments |= {"FilterExpression": " OR ".join(filters), **words.arguments}
+        while True:
+            page = self._call("scan", **arguments)
+            yield from map(_plain, page["Items"])
+            if "LastEvaluatedKey" not in page:
+                return
+            arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def create(self, item: Mapping[str, Any], *, key: str) -> None:
+        """Raises ConditionFailed if there is an item of this `key` (an attribute's name) already."""
+        words = _Words()
+        condition = f"attribute_not_exists({words.path((key,))})"
+        self._call("put_item", Item=_wired(item), ConditionExpression=condition, **words.arguments)
+
+    def update(
+        self,
+        key: Mapping[str, Any],
+        assign: Mapping[Path, Any],
+        *,
+        remove: Iterable[Path] = (),
+        equal: Mapping[Path, Any] | None = None,
+        exists: Iterable[Path] = (),
+        absent: Iterable[Path] = (),
+    ) -> None:
+        """Assign these, remove those, and leave the rest of the item alone; all of it or nothing.
+
+        Raises ConditionFailed unless what must be `equal`, exist and be absent does so.
+        """
+        words = _Words()
+        expression = "SET " + ", ".join(f"{words.path(path)} = {words.value(value)}" for path, value in assign.items())
+        if removals := ", ".join(words.path(path) for path in remove):
+            expression += f" REMOVE {removals}"
+        condition = words.condition(equal or {}, exists, absent)
+        self._call("update_item", Key=_wired(key), UpdateExpression=expression, **condition, **words.arguments)
+
+    def ensure_map(self, key: Mapping[str, Any], attribute: str) -> None:
+        """Make the item, and the attribute an empty map, if they are not there."""
+        words = _Words()
+        path = words.path((attribute,))
+        expression = f"SET {path} = if_not_exists({path}, {words.value({})})"
+        self._call("update_item", Key=_wired(key), UpdateExpression=expression, **words.arguments)
+
+    def delete(self, key: Mapping[str, Any]) -> None:
+        """Raises ConditionFailed if it is not there."""
+        words = _Words()
+        condition = words.condition({}, [(name,) for name in key], [])
+        self._call("delete_item", Key=_wired(key), **condition, **words.arguments)
+
+    def _call(self, operation: str, **arguments: Any) -> Any:
+        try:
+            call: Callable[..., Any] = getattr(self._client, operation)
+            return call(TableName=self.name, **arguments)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "ClientError")
+            if code == "ConditionalCheckFailedException":
+                raise ConditionFailed from None
+            raise DynamoFailed(self.name, operation, code) from None
+        except (BotoCoreError, ValueError) as error:  # ValueError: AWS_ENDPOINT_URL is no address
+            # Never its text: it may quote what was sent.
+            raise DynamoFailed(self.name, operation, type(error).__name__) from None
+
+
+class _Words:
+    """The names and values that an expression refers to: any text may be an attribute's name, reserved words too."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._values: Item = {}
+
+    def path(self, path: Path) -> str:
+        return ".".join(self._names.setdefault(part, f"#n{len(self._names)}") for part in path)
+
+    def value(self, value: Any) -> str:
+        word = f":v{len(self._values)}"
+        self._values[word] = _to_wire(value)
+        return word
+
+    def condition(self, equal: Mapping[Path, Any], exists: Iterable[Path], absent: Iterable[Path]) -> Item:
+        parts = [
+            *(f"{self.path(path)} = {self.value(value)}" for path, value in equal.items()),
+            *(f"attribute_exists({self.path(path)})" for path in exists),
+            *(f"attribute_not_exists({self.path(path)})" for path in absent),
+        ]
+        return {"ConditionExpression": " AND ".join(parts)} if parts else {}
+
+    @property
+    def arguments(self) -> Item:
+        values = {"ExpressionAttributeValues": self._values} if self._values else {}
+        return {"ExpressionAttributeNames": {word: name for name, word in self._names.items()}, **values}
+
+
+def _wired(item: Mapping[str, Any]) -> Item:
+    return {name: _to_wire(value) for name, value in item.items()}
+
+
+def _plain(item: Mapping[str, Any]) -> Item:
+    return {name: _from_wire(value) for name, value in item.items()}

@@ -1,0 +1,173 @@
+"""Charts as SVG, drawn here: they need no script and no foreign server, follow light and dark by the page's own
+variables (`review.css`), and say in words what they show to who cannot see them.
+
+Numbers in, mark-up out; no I/O. All sizes are units of the drawing, which scales to the page.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil, log10
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+WIDTH, HEIGHT = 720.0, 240.0
+LEFT, RIGHT, TOP, BOTTOM = 64.0, 8.0, 10.0, 26.0
+MAX_TICKS = 5
+TINY = 1e-9
+MAX_LABELS = 12
+# Of a column's place, so that neighbours do not touch.
+FILLED = 0.78
+
+Format = Callable[[float], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One colour of a chart: a value for each label, None where there is none."""
+
+    name: str
+    values: Sequence[float | None]
+
+
+def ticks(highest: float) -> list[float]:
+    """Round numbers from 0 up to the first one that is not below `highest`: steps of 1, 2 or 5 times a power of ten."""
+    if highest < TINY:
+        return [0.0, 1.0]
+    rough = highest / (MAX_TICKS - 1)
+    power = 10.0 ** int(log10(rough) // 1)
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    return [step * n for n in range(ceil(highest / step - 1e-9) + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """Where a value stands in the drawing."""
+
+    labels: Sequence[str]
+    scale: Sequence[float]
+
+    @property
+    def step(self) -> float:
+        return (WIDTH - LEFT - RIGHT) / max(1, len(self.labels))
+
+    def x(self, place: int) -> float:
+        """The middle of a place."""
+        return LEFT + self.step * (place + 0.5)
+
+    def y(self, value: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / self.scale[-1]
+
+
+def columns(*, title: str, labels: Sequence[str], series: Sequence[Series], shown: Format) -> SafeString:
+    """A column for each label, its series stacked; `shown` writes a value for people."""
+    sums = [sum(one.values[place] or 0 for one in series) for place in range(len(labels))]
+    plane = _Plane(labels, ticks(max(sums, default=0)))
+    return _chart(title, plane, shown, _stacks(plane, series, shown))
+
+
+def _stacks(plane: _Plane, series: Sequence[Series], shown: Format) -> Iterator[SafeString]:
+    width = plane.step * FILLED
+    for place, label in enumerate(plane.labels):
+        base = 0.0
+        for number, one in enumerate(series):
+            value = one.values[place] or 0
+            if value <= 0:
+                continue
+            yield format_html(
+                '<rect class="s{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>',
+                number,
+                _round(plane.x(place) - width / 2),
+                _round(plane.y(base + value)),
+                _round(width),
+                _round(plane.y(base) - plane.y(base + value)),
+                _said(label, one.name, shown(value)),
+            )
+            base += value
+
+
+def lines(*, title: str, labels: Sequence[str], series: Sequence[Series], shown: Format) -> SafeString:
+    """A line for each series; it is broken where there is no value."""
+    known = [value for one in series for value in one.values if value is not None]
+    plane = _Plane(labels, ticks(max(known, default=0)))
+    return _chart(title, plane, shown, _strokes(plane, series, shown))
+
+
+def _strokes(plane: _Plane, series: Sequence[Series], shown: Format) -> Iterator[SafeString]:
+    for number, one in enumerate(series):
+        for part in _parts(one.values):
+            points = " ".join(f"{_round(plane.x(place))},{_round(plane.y(value))}" for place, value in part)
+            yield format_html('<polyline class="s{}" points="{}"/>', number, points)
+            yield format_html_join(
+                "",
+                '<circle class="s{}" cx="{}" cy="{}" r="3"><title>{}</title></circle>',
+                (
+                    (number, _round(plane.x(at)), _round(plane.y(y)), _said(plane.labels[at], one.name, shown(y)))
+                    for at, y in part
+                ),
+            )
+
+
+def _parts(values: Sequence[float | None]) -> Iterator[list[tuple[int, float]]]:
+    """The runs of values without a gap, with their places."""
+    part: list[tuple[int, float]] = []
+    for place, value in enumerate(values):
+        if value is not None:
+            part.append((place, value))
+        elif part:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def legend(series: Sequence[Series]) -> SafeString:
+    """Which colour is which; nothing where there is but one."""
+    if len(series) < 2:  # noqa: PLR2004
+        return SafeString()
+    keys = format_html_join("", '<li><span class="s{}"></span>{}</li>', ((n, one.name) for n, one in enumerate(series)))
+    return format_html('<ul class="legend">{}</ul>', keys)
+
+
+def _chart(title: str, plane: _Plane, shown: Format, marks: Iterable[SafeString]) -> SafeString:
+    return format_html(
+        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>',
+        int(WIDTH),
+        int(HEIGHT),
+        title,
+        _grid(plane, shown),
+        _labels(plane),
+        format_html_join("", "{}", ((mark,) for mark in marks)),
+    )
+
+
+def _grid(plane: _Plane, shown: Format) -> SafeString:
+    rows = ((LEFT, _round(plane.y(value)), WIDTH - RIGHT, shown(value)) for value in plane.scale)
+    return format_html_join(
+        "",
+        '<line x1="{0}" y1="{1}" x2="{2}" y2="{1}"/><text class="value" x="{4}" y="{1}">{3}</text>',
+        ((*row, LEFT - 6) for row in rows),
+    )
+
+
+def _labels(plane: _Plane) -> SafeString:
+    """As many as there is room for, the last one always."""
+    every = max(1, ceil(len(plane.labels) / MAX_LABELS))
+    last = len(plane.labels) - 1
+    return format_html_join(
+        "",
+        '<text class="label" x="{}" y="{}">{}</text>',
+        (
+            (_round(plane.x(place)), HEIGHT - 6, label)
+            for place, label in enumerate(plane.labels)
+            if (last - place) % every == 0
+        ),
+    )
+
+
+def _said(label: str, name: str, value: str) -> str:
+    return f"{label}: {value}" if not name else f"{label}, {name}: {value}"
+
+
+def _round(number: float) -> float:
+    return round(number, 2)

@@ -1,0 +1,79 @@
+"""Stretches of whole UTC days, and how an address names them: a period's name, one date, or two with `..` between."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+
+ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """Whole UTC days, both ends included; None is an open end."""
+
+    first: date | None = None
+    last: date | None = None
+
+    def of_sums(self) -> Q:
+        bounds = Q()
+        if self.first is not None:
+            bounds &= Q(day__gte=self.first)
+        if self.last is not None:
+            bounds &= Q(day__lte=self.last)
+        return bounds
+
+
+def utc_today() -> date:
+    return timezone.now().astimezone(UTC).date()
+
+
+def midnight(day: date) -> datetime:
+    """The first moment of a UTC day."""
+    return datetime.combine(day, time.min, UTC)
+
+
+def named_days(today: date) -> dict[str, tuple[str, Days]]:
+    """The periods that have a name in the address: what to call them, and which days they are on `today`."""
+    yesterday, month = today - ONE_DAY, today.replace(day=1)
+    before = month - ONE_DAY
+    return {
+        "today": ("Today", Days(today, today)),
+        "yesterday": ("Yesterday", Days(yesterday, yesterday)),
+        "week": ("Last 7 days", Days(today - 6 * ONE_DAY, today)),
+        "30-days": ("Last 30 days", Days(today - 29 * ONE_DAY, today)),
+        "month": ("This month", Days(month, today)),
+        "last-month": ("Last month", Days(before.replace(day=1), before)),
+        "year": ("This year", Days(today.replace(month=1, day=1), today)),
+    }
+
+
+def parse_days(text: str) -> Days:
+    """Read a period's name, a date YYYY-MM-DD, or two with `..` between; raises ValueError."""
+    if named := named_days(utc_today()).get(text):
+        return named[1]
+    first, dots, last = text.partition("..")
+    days = Days(_date(first), _date(last if dots else first))
+    if days.first and days.last and days.first > days.last:
+        raise ValueError("The period ends before it begins.")
+    return days
+
+
+def _date(text: str) -> date:
+    return datetime.strptime(text, "%Y-%m-%d").date()
+
+
+def each_day(first: date, last: date) -> Iterator[date]:
+    """All days from `first` to `last`, both included."""
+    for number in range((last - first).days + 1):
+        yield first + number * ONE_DAY
+
+
+def month_of(day: date) -> date:
+    return day.replace(day=1)
+
+
+def next_month(month: date) -> date:
+    return month_of(month_of(month) + timedelta(days=31))
