@@ -1,0 +1,4 @@
+variable "name" {
+  description = "Name of the deployment; the alias of the key."
+  type        = string
+}

@@ -1,0 +1,88 @@
+"""What can be said about playbooks and workflows without running them."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.harness import ROOT
+from tests.infra.ansible_stage import ANSIBLE, ansible_bin
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+BIN = ansible_bin()
+
+pytestmark = pytest.mark.infra
+
+
+def tool(name: str) -> Path:
+    found = shutil.which(name) or (BIN and (BIN / name).exists() and BIN / name)
+    if not found:
+        pytest.skip(f"{name} is neither on the PATH nor in .venv/infra")
+    return Path(found)
+
+
+def run(*command: str | Path, cwd: Path) -> None:
+    path = f"{Path(command[0]).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=cwd, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ansible_lint_finds_nothing() -> None:
+    run(tool("ansible-lint"), "--offline", "--nocolor", "--profile=production", cwd=ANSIBLE)
+
+
+def test_zizmor_finds_nothing() -> None:
+    run(tool("zizmor"), "--offline", "--persona=pedantic", *WORKFLOWS, cwd=ROOT)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_by_hash(workflow: Path) -> None:
+    used = re.findall(r"uses: (\S+)(.*)", workflow.read_text())
+    assert used
+    for action, comment in used:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action), action
+        assert re.fullmatch(r" # v\d+(\.\d+)*", comment), comment
+
+
+def test_no_long_lived_key_is_used() -> None:
+    for workflow in WORKFLOWS:
+        assert "secrets." not in workflow.read_text()
+
+
+def test_every_playbook_says_how_it_is_called() -> None:
+    for playbook in ANSIBLE.glob("*.yml"):
+        assert re.search(rf"^#   ansible-playbook .*{playbook.name}", playbook.read_text(), re.MULTILINE), playbook
+
+
+def test_every_command_says_whether_it_changes_something() -> None:
+    import yaml
+
+    for file in ANSIBLE.glob("roles/*/tasks/*.yml"):
+        for task in _tasks(yaml.safe_load(file.read_text())):
+            if "ansible.builtin.command" in task:
+                assert "changed_when" in task or "creates" in task["ansible.builtin.command"], (file, task["name"])
+
+
+def _tasks(tasks: list[dict]) -> list[dict]:
+    inner = [task for each in tasks for part in ("block", "rescue", "always") for task in _tasks(each.get(part, []))]
+    return [*tasks, *inner]
+
+
+def test_the_documents_name_what_exists() -> None:
+    for name in ("deploy", "runbook", "migration"):
+        text = (ROOT / "docs" / f"{name}.md").read_text()
+        for playbook in set(re.findall(r"(?<![-\w>])([a-z_]+\.yml)\b", text)) - {
+            "all.yml",
+            "dev-var.yml",
+            "prod-var.yml",
+            "check.yml",
+        }:
+            assert (ANSIBLE / playbook).exists() or playbook == "deploy.yml", (name, playbook)
+        known = "\n".join(path.read_text() for path in ANSIBLE.glob("roles/*/defaults/main.yml"))
+        for variable in re.findall(r"-e '?([a-z_]+)=", text):
+            assert f"\n{variable}:" in f"\n{known}", (name, variable)
