@@ -74,7 +74,18 @@ class ActorFilter(_LinkFilter):
 class KindFilter(_LinkFilter):
     title = "kind"
     parameter_name = "resource"
-    offered = ("API key", "group", "membership", "account", "user", "model", "default model", "price")
+    offered = (
+        "API key",
+        "group",
+        "membership",
+        "account",
+        "user",
+        "model",
+        "default model",
+        "price",
+        "budget",
+        "usage",
+    )
 
 
 @admin.register(Entry)

@@ -70,3 +70,8 @@ def test_names_cannot_become_mark_up() -> None:
     evil = "<script>alert(1)</script>"
     series = [Series(name=evil, values=[1]), Series(name="b", values=[1])]
     assert "<script" not in columns(title=evil, labels=[evil], series=series, shown=str) + legend(series)
+
+
+def test_where_nothing_was_spent_the_scale_says_0_alone() -> None:
+    svg = drawn(columns(title="t", labels=["Mon"], series=[Series(name="", values=[0])], shown="${:g}".format))
+    assert [text.text for text in svg.findall(f"{SVG}text") if text.get("class") == "value"] == ["$0"]

@@ -6,6 +6,7 @@ Numbers in, mark-up out; no I/O. All sizes are units of the drawing, which scale
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, log10
 
 from django.utils.html import format_html, format_html_join
@@ -40,12 +41,20 @@ def ticks(highest: float) -> list[float]:
     return [step * n for n in range(ceil(highest / step - 1e-9) + 1)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Plane:
     """Where a value stands in the drawing."""
 
     labels: Sequence[str]
-    scale: Sequence[float]
+    highest: float
+
+    @property
+    def empty(self) -> bool:
+        return self.highest < TINY
+
+    @cached_property
+    def scale(self) -> Sequence[float]:
+        return ticks(self.highest)
 
     @property
     def step(self) -> float:
@@ -62,7 +71,7 @@ class _Plane:
 def columns(*, title: str, labels: Sequence[str], series: Sequence[Series], shown: Format) -> SafeString:
     """A column for each label, its series stacked; `shown` writes a value for people."""
     sums = [sum(one.values[place] or 0 for one in series) for place in range(len(labels))]
-    plane = _Plane(labels, ticks(max(sums, default=0)))
+    plane = _Plane(labels, max(sums, default=0))
     return _chart(title, plane, shown, _stacks(plane, series, shown))
 
 
@@ -89,7 +98,7 @@ def _stacks(plane: _Plane, series: Sequence[Series], shown: Format) -> Iterator[
 def lines(*, title: str, labels: Sequence[str], series: Sequence[Series], shown: Format) -> SafeString:
     """A line for each series; it is broken where there is no value."""
     known = [value for one in series for value in one.values if value is not None]
-    plane = _Plane(labels, ticks(max(known, default=0)))
+    plane = _Plane(labels, max(known, default=0))
     return _chart(title, plane, shown, _strokes(plane, series, shown))
 
 
@@ -142,7 +151,11 @@ def _chart(title: str, plane: _Plane, shown: Format, marks: Iterable[SafeString]
 
 
 def _grid(plane: _Plane, shown: Format) -> SafeString:
-    rows = ((LEFT, _round(plane.y(value)), WIDTH - RIGHT, shown(value)) for value in plane.scale)
+    """A line for each round number; where there is nothing to show, for 0 alone."""
+    rows = (
+        (LEFT, _round(plane.y(value)), WIDTH - RIGHT, shown(value))
+        for value in (plane.scale[:1] if plane.empty else plane.scale)
+    )
     return format_html_join(
         "",
         '<line x1="{0}" y1="{1}" x2="{2}" y2="{1}"/><text class="value" x="{4}" y="{1}">{3}</text>',
