@@ -93,7 +93,7 @@ class ApiKey(Limited):
         max_length=255,
         unique=True,
         editable=False,
-        help_text="<owner>/<owner|delegate|system>Key/<uuid>.",
+        help_text="Owner, kind and a random number: ann/ownerKey/3f2c…",
     )
     key_hash = models.CharField(max_length=128, unique=True, null=True, editable=False)  # noqa: DJ001 - NULLs are not equal
     # At most 200 letters, so that the public name fits the ledger's column.

@@ -242,7 +242,7 @@ class Migration(migrations.Migration):
             name="api_owner_id",
             field=models.CharField(
                 editable=False,
-                help_text="<owner>/<owner|delegate|system>Key/<uuid>.",
+                help_text="Owner, kind and a random number: ann/ownerKey/3f2c…",
                 max_length=255,
                 unique=True,
                 verbose_name="public name",
