@@ -7,7 +7,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 Row = TypeVar("Row", bound=models.Model)
 
-REASON = "Rows of this table are never changed or deleted."
+REASON = "This table is append-only: what was written is never changed or deleted."
 
 
 class AppendOnlyQuerySet(models.QuerySet[Row]):

@@ -5,7 +5,7 @@ from typing import Any
 import django.core.validators
 from django.db import migrations, models
 
-from usage.models.immutable import protect, unprotect
+from core.append_only import protect, unprotect
 
 
 def protect_ledger(apps: Any, schema_editor: Any) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils import timezone
 
-from usage.models.immutable import AppendOnly
+from core.append_only import AppendOnly
 
 
 class Outcome(models.TextChoices):
@@ -36,10 +36,10 @@ class UsageRecord(AppendOnly):
     """One call of a model. Token classes are disjoint; money is whole micro-dollars (10⁻⁶ USD).
 
     Written once, never changed: not by the code, and triggers in the database refuse everybody else
-    (`usage.models.immutable`).
+    (`core.append_only`).
     """
 
-    objects: ClassVar[models.Manager["UsageRecord"]]  # type: ignore[assignment] # the one of AppendOnly
+    objects: ClassVar[models.Manager["UsageRecord"]] # the one of AppendOnly
 
     call_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     run_id = models.CharField("run", max_length=64)
