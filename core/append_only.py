@@ -1,6 +1,6 @@
 """Rows that are written once: the model refuses to change them, and so do triggers in the database, whoever asks."""
 
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from django.db import models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -24,7 +24,7 @@ class AppendOnlyQuerySet(models.QuerySet[Row]):
 class AppendOnly(models.Model):
     """A row that can be added and read. Raises TypeError for everything else. Its table wants `protect`."""
 
-    objects = AppendOnlyQuerySet.as_manager()
+    objects: ClassVar[models.Manager[Any]] = AppendOnlyQuerySet.as_manager()
 
     class Meta:
         abstract = True

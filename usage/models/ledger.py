@@ -39,8 +39,6 @@ class UsageRecord(AppendOnly):
     (`core.append_only`).
     """
 
-    objects: ClassVar[models.Manager["UsageRecord"]] # the one of AppendOnly
-
     call_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     run_id = models.CharField("run", max_length=64)
     request_id = models.CharField("request", max_length=128, blank=True)
