@@ -27,7 +27,7 @@ MAX_SCHEMA_DEPTH = 64
 MAX_PATTERNS = 20
 # Of processor time; an ordinary answer takes milliseconds, one of a megabyte about a second.
 MAX_CHECK_SECONDS = 2.0
-MAX_PROBE_SECONDS = 0.2
+MAX_PROBE_SECONDS = 0.5
 # A schema that costs too much for these, or never ends, does so for whatever a model answers.
 _PROBES: tuple[Any, ...] = ({}, [], "", 0, None)
 _SHOWN = 200
