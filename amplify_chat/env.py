@@ -139,6 +139,9 @@ class Env:
     accounts_table: str = _var("ACCOUNTS_DYNAMO_TABLE", "", str, "a table's name")
     admin_table: str = _var("AMPLIFY_ADMIN_DYNAMODB_TABLE", "", str, "a table's name", also="ADMIN_DYNAMODB_TABLE")
     model_rates_table: str = _var("MODEL_RATE_TABLE", "", str, "a table's name")
+    chat_usage_table: str = _var("CHAT_USAGE_DYNAMO_TABLE", "", str, "a table's name")
+    costs_table: str = _var("COST_CALCULATIONS_DYNAMO_TABLE", "", str, "a table's name")
+    cost_history_table: str = _var("HISTORY_COST_CALCULATIONS_DYNAMO_TABLE", "", str, "a table's name")
     aws_endpoint_url: str = _var("AWS_ENDPOINT_URL", "", _url, "an http(s) URL")
 
     cognito_pool_id: str = _var("COGNITO_USER_POOL_ID", "", _pool_id, "a user pool's id, like us-east-1_AbCdEfGhI")

@@ -93,6 +93,13 @@ STATE_TABLES = {
     "users": ENV.users_table,
     "accounts": ENV.accounts_table,
 }
+# Read by `usage.platform.tables`.
+PLATFORM_BOOKS = {
+    "usage": ENV.chat_usage_table,
+    "costs": ENV.costs_table,
+    "history": ENV.cost_history_table,
+    "admin": ENV.admin_table,
+}
 AWS_REGION = ENV.aws_region
 
 AUTH_USER_MODEL = "accounts.User"

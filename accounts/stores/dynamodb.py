@@ -20,7 +20,7 @@ from accounts.keys import is_well_formed
 from accounts.stores import Account, Group, KeyRecord, Stores, changed, rows
 from accounts.stores.rules import NO_KEY, check_accounts, check_group, check_key, check_replacement
 from core.aio import BlockingPool
-from core.dynamodb import ConditionFailed, DynamoFailed, Item, Table
+from core.dynamodb import ConditionFailed, DynamoFailed, Item, Path, Table
 from core.errors import ConfigurationError, Conflict, NotFound, Unavailable
 
 P = ParamSpec("P")
@@ -172,7 +172,7 @@ class DynamoKeys:
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-def _assigned(row: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+def _assigned(row: Mapping[str, Any]) -> dict[Path, Any]:
     return {(name,): value for name, value in row.items()}
 
 
@@ -236,8 +236,8 @@ class DynamoGroups:
         previous = entries.get(group.id)
         _check_version(group, "" if previous is None else _version(previous))
         _check_inclusions(group, rows.amplify_group_of(group.id, previous).includes, entries)
-        entry = ("data", group.id)
-        assigned = {entry: rows.amplify_group_entry(group, previous), ("last_updated",): _now()}
+        entry: Path = ("data", group.id)
+        assigned: dict[Path, Any] = {entry: rows.amplify_group_entry(group, previous), ("last_updated",): _now()}
         if previous is not None:
             self._admin.update(_AMPLIFY_GROUPS, assigned, equal={entry: previous})
             return
