@@ -142,6 +142,7 @@ class Env:
     chat_usage_table: str = _var("CHAT_USAGE_DYNAMO_TABLE", "", str, "a table's name")
     costs_table: str = _var("COST_CALCULATIONS_DYNAMO_TABLE", "", str, "a table's name")
     cost_history_table: str = _var("HISTORY_COST_CALCULATIONS_DYNAMO_TABLE", "", str, "a table's name")
+    api_base_url: str = _var("API_BASE_URL", "", _url, "an http(s) URL")
     aws_endpoint_url: str = _var("AWS_ENDPOINT_URL", "", _url, "an http(s) URL")
 
     cognito_pool_id: str = _var("COGNITO_USER_POOL_ID", "", _pool_id, "a user pool's id, like us-east-1_AbCdEfGhI")

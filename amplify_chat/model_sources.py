@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 import structlog
@@ -12,7 +13,6 @@ from amplify_chat.env import Env
 from core.aio import run_blocking
 from core.http import HttpClient
 from core.secrets import Secret
-from llm.cards import CardBook
 from llm.catalogue import ListedModels, ModelSource, is_for_chat
 from llm.endpoints import (
     OPENAI_URL,
@@ -47,11 +47,17 @@ log = structlog.get_logger(__name__)
 REMEMBERED_POOLS = 4
 
 
+class Cards(Protocol):
+    """Where the facts of models come from."""
+
+    async def card(self, model_id: str, *, provider: str) -> ModelCard: ...
+
+
 class ModelMaker:
     """Makes the model that answers at some endpoints. The same endpoints and facts give the same model again, which
     remembers how its endpoints have fared."""
 
-    def __init__(self, env: Env, client: HttpClient, cards: CardBook) -> None:
+    def __init__(self, env: Env, client: HttpClient, cards: Cards) -> None:
         self._client = client
         self._cards = cards
         self._providers = _providers(env)

@@ -21,6 +21,7 @@ from chat.runs import Run, RunLimits
 from chat.service import ChatService, Limits
 from core.aio import run_blocking
 from core.http import HttpClient, HttpTimeouts
+from llm.available_models import AvailableModels
 from llm.cards import CardBook
 from llm.catalogue import Catalogue
 from llm.embedded import CARD as EMBEDDED_CARD
@@ -56,7 +57,7 @@ class Wiring:
                 gap=env.upstream_gap_seconds,
             )
         )
-        self.cards = _card_book(env)
+        self.cards = _cards(env, self.client)
         self._maker = ModelMaker(env, self.client, self.cards)
         self.books = Books(
             partial(Journal, Path(env.journal_dir)),
@@ -77,9 +78,7 @@ class Wiring:
             authenticator=Authenticator(
                 [scheme for scheme in (self._api_keys, self._sign_in.access_tokens()) if scheme], self.directory
             ),
-            catalogue=Catalogue(
-                [*ModelSources(env, self.client, self._maker).all(), self._embedded_models], rules=self.cards
-            ),
+            catalogue=self._catalogue(),
             assistants=AssistantRegistry([DefaultAssistant()]),
             runs=RunRegistry(
                 RunLimits(
@@ -99,6 +98,19 @@ class Wiring:
                 message_bytes=env.websocket_max_mb * _MB,
             ),
         )
+
+    def _catalogue(self) -> Catalogue:
+        sources = [*ModelSources(self.env, self.client, self._maker).all(), self._embedded_models]
+        catalogue = Catalogue(sources, rules=self.cards)
+        if isinstance(self.cards, AvailableModels):
+            PRICES.take_rates(self.cards.rates)
+
+            def on_news() -> None:
+                catalogue.forget()
+                PRICES.forget()
+
+            self.cards.on_news = on_news
+        return catalogue
 
     def _metered_for(self, models: Sequence[Model], admission: Admission, run: Run) -> Model:
         meter = Meter(
@@ -141,19 +153,23 @@ class Wiring:
         await self._api_keys.aclose()
         await self._stored_limits.aclose()
         await self.directory.aclose()
+        if isinstance(self.cards, AvailableModels):
+            await self.cards.aclose()
         await self.client.aclose()
         if isinstance(self.embedded, EmbeddedServer):
             self.embedded.stop()
             self.embedded = None
 
 
-def _card_book(env: Env) -> CardBook:
-    """What is known of models: our own table, or the platform's, whose prices then count too."""
+def _cards(env: Env, client: HttpClient) -> CardBook | AvailableModels:
+    """What is known of models: our own table, or the platform's table or API, whose prices then count too."""
     platform = platform_models(env)
-    if platform is None:
-        return CardBook()
-    PRICES.take_rates(platform.rates)
-    return CardBook(platform.table, seconds=FRESH_SECONDS)
+    if platform is not None:
+        PRICES.take_rates(platform.rates)
+        return CardBook(platform.table, seconds=FRESH_SECONDS)
+    if env.state_backend == "dynamodb" and env.api_base_url:
+        return AvailableModels(env.api_base_url, client)
+    return CardBook()
 
 
 def _rate_limiter(env: Env) -> RateLimiter:

@@ -74,7 +74,7 @@ class ChatService:
 
     async def models(self, principal: Principal) -> Sequence[Model]:
         """What the caller may use; the first is the default."""
-        return await self.catalogue.models(principal.groups)
+        return await self.catalogue.models(principal)
 
     async def start(self, principal: Principal, question: Question, encode: Encoder, *, directly: bool = False) -> Run:
         """Admit a question and begin its run; `directly` asks the model itself, without an assistant.
@@ -85,7 +85,7 @@ class ChatService:
         if self.runs.draining:
             raise Draining
         principal = principal.charging(_account(question.options))
-        models = await self.catalogue.find(question.model_id, principal.groups)
+        models = await self.catalogue.find(question.model_id, principal)
         admission = await self.admissions.admit(
             principal,
             models[0].card,

@@ -54,3 +54,13 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def read_at_most(size: int, response: aiohttp.ClientResponse) -> bytes:
+    """The body. Raises ValueError for one of more than so many bytes, as soon as they are there."""
+    body = b""
+    while chunk := await response.content.readany():
+        body += chunk
+        if len(body) > size:
+            raise ValueError(f"More than {size} bytes.")
+    return body

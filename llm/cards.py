@@ -6,9 +6,10 @@ The table is ours in the database (`llm.models`) or the platform's (`llm.platfor
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from core.remembered import REMEMBERED_SECONDS, Remembered
-from llm.catalogue import NEXT_ROLE
+from llm.catalogue import NEXT_ROLE, Asker
 from llm.model import ModelCard
 from llm.models import DefaultModel, ModelEntry
 from llm.shipped import known_card, shipped_cards, spellings
@@ -25,7 +26,7 @@ class CardEntry:
     fallback: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CardTable:
     """Model ids to entries, in the administrators' order; and the models of the roles, as they were chosen."""
 
@@ -34,7 +35,11 @@ class CardTable:
     is_complete: bool = False
     """What does not stand in it may not be used."""
 
-    @property
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        return {model_id: place for place, model_id in enumerate(self.entries)}
+
+    @cached_property
     def roles(self) -> Mapping[str, str]:
         """Every role that has an enabled model, or whose stand-in has (llm-providers: available-models API)."""
         roles = {
@@ -44,6 +49,48 @@ class CardTable:
             if next_role in roles:
                 roles.setdefault(role, roles[next_role])
         return roles
+
+
+@dataclass(frozen=True, slots=True)
+class CardRules:
+    """A table as it is for a member of some groups."""
+
+    table: CardTable
+    groups: AbstractSet[str] = frozenset()
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        return self.table.roles
+
+    def may_use(self, model_id: str) -> bool:
+        """Disabled ones nobody may."""
+        entries = self.table.entries
+        entry = entries.get(model_id)
+        if entry is None and entries:
+            # A rule for a model holds for it however it is spelt: with a region or a release date around its name.
+            entry = next((entries[name] for name in spellings(model_id) if name in entries), None)
+        if entry is None:
+            return not self.table.is_complete
+        return entry.enabled and (not entry.groups or not entry.groups.isdisjoint(self.groups))
+
+    def fallback_of(self, model_id: str) -> str | None:
+        """Who answers when this model fails: the next enabled one. Whether the caller may use it is to be asked too."""
+        entries, met = self.table.entries, {model_id}
+        entry = entries.get(model_id)
+        while entry is not None and entry.fallback is not None and entry.fallback not in met:
+            met.add(entry.fallback)
+            entry = entries.get(entry.fallback)
+            if entry is not None and entry.enabled:
+                return entry.card.id
+        return None
+
+    def in_order(self, model_ids: Iterable[str]) -> list[str]:
+        """As the administrators placed them; those that are not in the table behind, as they came."""
+        places = self.table.places
+        return sorted(model_ids, key=lambda model_id: places.get(model_id, len(places)))
+
+
+_NOTHING = CardTable({}, {}, is_complete=True)
 
 
 class CardBook:
@@ -59,52 +106,19 @@ class CardBook:
 
     async def card(self, model_id: str, *, provider: str) -> ModelCard:
         """The facts of a model. `provider` is who answers at its endpoint, as far as the endpoint tells."""
-        entry = (await self._entries()).get(model_id)
-        if entry is not None:
-            unnamed = provider in ("", "compatible")
-            return entry.card if unnamed else replace(entry.card, provider=provider)
+        table = await self._table.get() or _NOTHING
+        return card_of(table.entries.get(model_id), model_id, provider=provider)
+
+    async def rules_for(self, asker: Asker) -> CardRules:
+        return CardRules(await self._table.get() or _NOTHING, asker.groups)
+
+
+def card_of(entry: CardEntry | None, model_id: str, *, provider: str) -> ModelCard:
+    """The facts of a model as its entry says, or as the service knows them."""
+    if entry is None:
         return known_card(model_id, provider=provider)
-
-    async def roles(self) -> Mapping[str, str]:
-        """Role (default, advanced, cheapest, document_caching) to model id; without those that have no enabled one."""
-        table = await self._table.get()
-        return {} if table is None else table.roles
-
-    async def may_use(self, principal_groups: AbstractSet[str], model_id: str) -> bool:
-        """Whether a member of these groups may use the model. Disabled ones nobody may."""
-        table = await self._table.get()
-        if table is None:
-            return False
-        entry = table.entries.get(model_id)
-        if entry is None and table.entries:
-            # A rule for a model holds for it however it is spelt: with a region or a release date around its name.
-            entry = next((table.entries[name] for name in spellings(model_id) if name in table.entries), None)
-        if entry is None:
-            return not table.is_complete
-        return entry.enabled and (not entry.groups or not entry.groups.isdisjoint(principal_groups))
-
-    async def fallback_of(self, model_id: str) -> str | None:
-        """Who answers when this model fails: the next enabled one. Whether the caller may use it is to be asked too."""
-        entries, met = await self._entries(), {model_id}
-        entry = entries.get(model_id)
-        while entry is not None and entry.fallback is not None and entry.fallback not in met:
-            met.add(entry.fallback)
-            entry = entries.get(entry.fallback)
-            if entry is not None and entry.enabled:
-                return entry.card.id
-        return None
-
-    async def disabled(self) -> set[str]:
-        return {model_id for model_id, entry in (await self._entries()).items() if not entry.enabled}
-
-    async def in_order(self, model_ids: Iterable[str]) -> list[str]:
-        """As the administrators placed them; those that are not in the table behind, as they came."""
-        places = {model_id: place for place, model_id in enumerate(await self._entries())}
-        return sorted(model_ids, key=lambda model_id: places.get(model_id, len(places)))
-
-    async def _entries(self) -> Mapping[str, CardEntry]:
-        table = await self._table.get()
-        return {} if table is None else table.entries
+    unnamed = provider in ("", "compatible")
+    return entry.card if unnamed else replace(entry.card, provider=provider)
 
 
 def _read_table() -> CardTable:

@@ -12,7 +12,7 @@ import structlog
 
 from core.aio import TaskSet
 from core.errors import Unavailable, UnknownModel
-from core.http import HttpClient
+from core.http import HttpClient, read_at_most
 from llm.endpoints import Endpoint
 from llm.model import Model
 
@@ -39,17 +39,37 @@ ModelSource = Callable[[], Awaitable[Sequence[Model] | None]]
 """A place that models come from; None when it cannot say at the moment, and is asked again."""
 
 
+class Asker(Protocol):
+    """Who wants a model; `accounts.principal.Principal` is one."""
+
+    @property
+    def user_id(self) -> str: ...
+
+    @property
+    def groups(self) -> AbstractSet[str]: ...
+
+    @property
+    def bearer(self) -> str:
+        """The credential, to ask others on their behalf; empty if there is none to pass on."""
+
+
 class ModelRules(Protocol):
-    """Who may use which model, and which one stands for another."""
+    """What one asker may use, and which model stands for another: as it is at this moment, out of memory."""
 
-    async def may_use(self, principal_groups: AbstractSet[str], model_id: str) -> bool: ...
+    def may_use(self, model_id: str) -> bool: ...
 
-    async def roles(self) -> Mapping[str, str]:
+    @property
+    def roles(self) -> Mapping[str, str]:
         """`default`, `advanced`, `cheapest`, `document_caching`: model ids."""
 
-    async def fallback_of(self, model_id: str) -> str | None: ...
+    def fallback_of(self, model_id: str) -> str | None: ...
 
-    async def in_order(self, model_ids: Iterable[str]) -> list[str]: ...
+    def in_order(self, model_ids: Iterable[str]) -> list[str]: ...
+
+
+class RuleBook(Protocol):
+    async def rules_for(self, asker: Asker) -> ModelRules:
+        """Raises Unavailable when nobody can say."""
 
 
 class Catalogue:
@@ -63,7 +83,7 @@ class Catalogue:
     MAX_AGE_SECONDS = 60.0
     STALE_SECONDS = 300.0
 
-    def __init__(self, sources: Sequence[ModelSource], rules: ModelRules) -> None:
+    def __init__(self, sources: Sequence[ModelSource], rules: RuleBook) -> None:
         self._sources = tuple(sources)
         self._rules = rules
         self._found: list[Sequence[Model] | None] = [None] * len(self._sources)
@@ -72,45 +92,57 @@ class Catalogue:
         self._asking: asyncio.Task[None] | None = None
         self._tasks = TaskSet()
 
-    async def models(self, groups: AbstractSet[str] = frozenset()) -> Sequence[Model]:
-        """What a member of these groups may use."""
+    async def models(self, asker: Asker) -> Sequence[Model]:
+        """What the asker may use. Raises Unavailable when nobody can say."""
+        # First of all, here and below: what the sources make of a model may depend on what is learnt with the rules.
+        rules = await self._rules.rules_for(asker)
         await self._keep_fresh()
-        ordered = await self._rules.in_order(self._models)
-        return [self._models[name] for name in ordered if await self._rules.may_use(groups, name)]
+        return self._usable(rules)
 
-    async def find(self, model_id: str | None, groups: AbstractSet[str] = frozenset()) -> Sequence[Model]:
+    async def find(self, model_id: str | None, asker: Asker) -> Sequence[Model]:
         """The model of that id, or the default one for None, and behind it the ones that answer when it fails.
 
-        Raises UnknownModel, for one that the groups may not use too; Unavailable when there are none.
+        Raises UnknownModel, for one that the asker may not use too; Unavailable when there are none.
         """
+        rules = await self._rules.rules_for(asker)
         await self._keep_fresh()
         if model_id is not None and model_id not in self._models:
             await self._refresh(wait=True)
-        wanted = model_id or await self._default(groups)
-        if wanted not in self._models or not await self._rules.may_use(groups, wanted):
-            raise UnknownModel(await self._unknown(wanted, groups))
-        return [self._models[wanted], *await self._fallbacks(wanted, groups)]
+        return self._found_by(rules, model_id or self._default(rules))
 
-    async def find_role(self, role: Role, groups: AbstractSet[str] = frozenset()) -> Sequence[Model]:
-        """The model of that role, or of the next one (NEXT_ROLE) where the groups may not use it or it is not there;
+    async def find_role(self, role: Role, asker: Asker) -> Sequence[Model]:
+        """The model of that role, or of the next one (NEXT_ROLE) where the asker may not use it or it is not there;
         at last the default model. Behind it the ones that answer when it fails. Raises Unavailable when there are none.
         """
+        rules = await self._rules.rules_for(asker)
         await self._keep_fresh()
-        return await self.find(await self._of_role(role, groups), groups)
+        return self._found_by(rules, self._of_role(rules, role) or self._default(rules))
 
-    async def _of_role(self, role: Role | None, groups: AbstractSet[str]) -> str | None:
-        roles = await self._rules.roles()
+    def forget(self) -> None:
+        """Ask the sources again before the next answer: facts of models have changed."""
+        self._asked_at = float("-inf")
+
+    def _usable(self, rules: ModelRules) -> list[Model]:
+        return [self._models[name] for name in rules.in_order(self._models) if rules.may_use(name)]
+
+    def _found_by(self, rules: ModelRules, wanted: str) -> Sequence[Model]:
+        if wanted not in self._models or not rules.may_use(wanted):
+            raise UnknownModel(self._unknown(rules, wanted))
+        return [self._models[wanted], *self._fallbacks(rules, wanted)]
+
+    def _of_role(self, rules: ModelRules, role: Role | None) -> str | None:
+        roles = rules.roles
         while role is not None:
             chosen = roles.get(role)
-            if chosen in self._models and await self._rules.may_use(groups, chosen):
+            if chosen in self._models and rules.may_use(chosen):
                 return chosen
             role = NEXT_ROLE.get(role)
         return None
 
-    async def _default(self, groups: AbstractSet[str]) -> str:
-        if (chosen := await self._of_role("default", groups)) is not None:
+    def _default(self, rules: ModelRules) -> str:
+        if (chosen := self._of_role(rules, "default")) is not None:
             return chosen
-        models = await self.models(groups)
+        models = self._usable(rules)
         if not models:
             raise Unavailable(
                 "No model is available. Set OPENAI_API_KEY, LLM_ENDPOINTS_FILE or EMBEDDED_MODEL=on, and see in the "
@@ -118,17 +150,17 @@ class Catalogue:
             )
         return models[0].card.id
 
-    async def _fallbacks(self, model_id: str, groups: AbstractSet[str]) -> Sequence[Model]:
+    def _fallbacks(self, rules: ModelRules, model_id: str) -> Sequence[Model]:
         chain: dict[str, Model] = {}
-        following = await self._rules.fallback_of(model_id)
+        following = rules.fallback_of(model_id)
         while following is not None and following not in chain and following != model_id:
-            if following in self._models and await self._rules.may_use(groups, following):
+            if following in self._models and rules.may_use(following):
                 chain[following] = self._models[following]
-            following = await self._rules.fallback_of(following)
+            following = rules.fallback_of(following)
         return list(chain.values())
 
-    async def _unknown(self, model_id: str, groups: AbstractSet[str]) -> str:
-        known = ", ".join([model.card.id for model in await self.models(groups)][:_NAMED_IN_AN_ERROR])
+    def _unknown(self, rules: ModelRules, model_id: str) -> str:
+        known = ", ".join([model.card.id for model in self._usable(rules)][:_NAMED_IN_AN_ERROR])
         return f"Invalid model. There is no {model_id[:100]!r}; choose one of: {known}."
 
     async def _keep_fresh(self) -> None:
@@ -194,9 +226,7 @@ class ListedModels:
         async with self._client.session.get(
             self._url, headers=self._endpoint.headers, timeout=timeout, allow_redirects=False, raise_for_status=True
         ) as response:
-            body = b""
-            while len(body) < MAX_LIST_BYTES and (chunk := await response.content.readany()):
-                body += chunk
+            body = await read_at_most(MAX_LIST_BYTES, response)
             return [str(entry["id"]) for entry in orjson.loads(body)["data"]]
 
 

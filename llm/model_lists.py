@@ -69,7 +69,7 @@ def _of_json(content: Any) -> ModelList:
     if not isinstance(models, list) or not all(isinstance(entry, dict) and entry.get("id") for entry in models):
         raise ModelListError('Expected {"models": [{"id": …, …}, …]}, as the available-models API answers it.')
     platform = any("inputContextWindow" in entry for entry in models)
-    found = _platform_list(models) if platform else _own_list(models)
+    found = of_available_models(models) if platform else _own_list(models)
     found.roles = dict(roles_of(content))
     return found
 
@@ -95,6 +95,11 @@ def _own_list(models: Iterable[Mapping[str, Any]]) -> ModelList:
 def of_rate_table(rows: Iterable[Mapping[Any, Any]]) -> ModelList:
     """Rows of the platform's rate table, by its columns' names. Raises ModelListError."""
     return _platform_list(_of_columns(row) for row in rows)
+
+
+def of_available_models(models: Iterable[Mapping[str, Any]]) -> ModelList:
+    """Records of the platform's available-models API. Raises ModelListError."""
+    return _platform_list(models)
 
 
 def _of_columns(row: Mapping[str | None, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ numbers may be Decimals.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -17,7 +17,7 @@ import structlog
 
 from llm.cards import CardEntry, CardTable
 from llm.model import ModelCard
-from llm.model_lists import ModelListError, of_rate_table, roles_of
+from llm.model_lists import ModelList, ModelListError, of_available_models, of_rate_table, roles_of
 from llm.models import CARD_FIELDS
 from llm.shipped import shipped_cards
 
@@ -72,16 +72,28 @@ class PlatformModels:
 
 def card_table(items: Sequence[Item], defaults: Item | None, *, is_complete: bool = True) -> CardTable:
     """The models by name, since a scan has no order. A row that cannot be read is left out, and logged."""
-    found = sorted(_entries(items), key=lambda entry: (entry.card.name.lower(), entry.card.id))
-    return CardTable({entry.card.id: entry for entry in found}, default_models(items, defaults), is_complete)
+    # What the platform does not call available it shows nobody.
+    entries = _entries(({"Available": False, **item} for item in items), of_rate_table)
+    return CardTable(in_name_order(entries), default_models(items, defaults), is_complete)
 
 
-def _entries(items: Iterable[Item]) -> Iterator[CardEntry]:
+def card_entries(models: Iterable[Item]) -> Iterator[CardEntry]:
+    """Entries of the available-models API, which lists what its caller may use. What cannot be read is left out."""
+    for entry in _entries(models, of_available_models):
+        yield replace(entry, enabled=True, groups=frozenset())
+
+
+def in_name_order(entries: Iterable[CardEntry]) -> dict[str, CardEntry]:
+    """By model id, in the order of the models' names."""
+    return {
+        entry.card.id: entry for entry in sorted(entries, key=lambda entry: (entry.card.name.lower(), entry.card.id))
+    }
+
+
+def _entries(items: Iterable[Item], read: Callable[[Iterable[Item]], ModelList]) -> Iterator[CardEntry]:
     for item in items:
-        # What the platform does not call available it shows nobody.
-        row = {"Available": False, **item}
         try:
-            records = of_rate_table([row]).records
+            records = read([item]).records
         except ModelListError as error:
             log.warning("model_row_not_read", reason=str(error), hint="Correct the row under Supported models.")
             continue

@@ -72,6 +72,10 @@ class PriceBook:
         self._platform_rates = platform_rates
         self._prices.forget()
 
+    def forget(self) -> None:
+        """Read them again before the next call."""
+        self._prices.forget()
+
     def _read(self) -> LocalPrices:
         rates = self._platform_rates()
         return {

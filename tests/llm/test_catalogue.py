@@ -11,11 +11,12 @@ from aiohttp.test_utils import TestServer
 
 from core.errors import Unavailable, UnknownModel
 from core.http import HttpClient, HttpTimeouts
-from llm.catalogue import Catalogue, ListedModels, Role, is_for_chat
+from llm.catalogue import Asker, Catalogue, ListedModels, Role, is_for_chat
 from llm.endpoints import base_endpoint
 from llm.events import Event
 from llm.messages import ModelRequest
 from llm.model import Model, ModelCard
+from tests.llm.askers import member_of
 
 
 class _Model:
@@ -44,24 +45,33 @@ class _Rules:
     """Everybody may use everything but what is `closed`; `after` says who answers for whom."""
 
     def __init__(self, closed: str = "", default: str = "", after: dict[str, str] | None = None, **roles: str) -> None:
-        self._closed, self._after = closed, after or {}
-        self._roles = roles | ({"default": default} if default else {})
+        self.closed, self.after = closed, after or {}
+        self.roles = roles | ({"default": default} if default else {})
 
-    async def may_use(self, principal_groups: AbstractSet[str], model_id: str) -> bool:
-        return model_id != self._closed or "lab" in principal_groups
+    async def rules_for(self, asker: Asker) -> "_Given":
+        return _Given(self, asker.groups)
 
-    async def roles(self) -> Mapping[str, str]:
-        return self._roles
 
-    async def fallback_of(self, model_id: str) -> str | None:
-        return self._after.get(model_id)
+class _Given:
+    def __init__(self, rules: _Rules, groups: AbstractSet[str]) -> None:
+        self._rules, self._groups = rules, groups
 
-    async def in_order(self, model_ids: Iterable[str]) -> list[str]:
+    @property
+    def roles(self) -> Mapping[str, str]:
+        return self._rules.roles
+
+    def may_use(self, model_id: str) -> bool:
+        return model_id != self._rules.closed or "lab" in self._groups
+
+    def fallback_of(self, model_id: str) -> str | None:
+        return self._rules.after.get(model_id)
+
+    def in_order(self, model_ids: Iterable[str]) -> list[str]:
         return list(model_ids)
 
 
 async def _ids(catalogue: Catalogue, model_id: str | None, *groups: str) -> list[str]:
-    return [model.card.id for model in await catalogue.find(model_id, frozenset(groups))]
+    return [model.card.id for model in await catalogue.find(model_id, member_of(*groups))]
 
 
 def _now(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +91,7 @@ async def test_a_source_that_answers_no_more_keeps_its_models(monkeypatch: pytes
     catalogue = Catalogue([_Listing(["real"], None)], _Rules())
     assert await _ids(catalogue, "real") == ["real"]
     with pytest.raises(UnknownModel, match="choose one of: real"):
-        await catalogue.find("other")
+        await catalogue.find("other", member_of())
     assert await _ids(catalogue, "real") == ["real"]
 
 
@@ -90,7 +100,7 @@ async def test_unknown_names_do_not_make_us_ask_again_and_again() -> None:
     catalogue = Catalogue([listing], _Rules())
     for _ in range(5):
         with pytest.raises(UnknownModel):
-            await catalogue.find("other")
+            await catalogue.find("other", member_of())
     assert listing.asked == 1
 
 
@@ -100,7 +110,7 @@ async def test_who_may_use_what_and_who_answers_for_whom() -> None:
     assert await _ids(catalogue, None) == ["a", "c"]
     assert await _ids(catalogue, None, "lab") == ["b", "c", "a"]
     with pytest.raises(UnknownModel) as refused:
-        await catalogue.find("b")
+        await catalogue.find("b", member_of())
     assert "choose one of: a, c" in str(refused.value)
 
 
@@ -116,16 +126,16 @@ async def test_who_may_use_what_and_who_answers_for_whom() -> None:
 )
 async def test_the_model_of_a_role(role: Role, groups: tuple[str, ...], found: str) -> None:
     rules = _Rules(closed="b", default="a", advanced="b", cheapest="c", after={"b": "c"})
-    models = await Catalogue([_Listing(["c", "b", "a"])], rules).find_role(role, frozenset(groups))
+    models = await Catalogue([_Listing(["c", "b", "a"])], rules).find_role(role, member_of(*groups))
     assert models[0].card.id == found
     assert [model.card.id for model in models[1:]] == (["c"] if found == "b" else [])
 
 
 async def test_without_roles_the_default_model_serves_them_all() -> None:
     catalogue = Catalogue([_Listing(["a", "b"])], _Rules(cheapest="gone"))
-    assert [model.card.id for model in await catalogue.find_role("document_caching")] == ["a"]
+    assert [model.card.id for model in await catalogue.find_role("document_caching", member_of())] == ["a"]
     with pytest.raises(Unavailable):
-        await Catalogue([_Listing([])], _Rules(cheapest="a")).find_role("cheapest")
+        await Catalogue([_Listing([])], _Rules(cheapest="a")).find_role("cheapest", member_of())
 
 
 async def test_a_source_that_trips_takes_no_other_along() -> None:
@@ -162,7 +172,7 @@ async def test_a_long_list_is_read_to_its_end() -> None:
 
 async def test_no_model_at_all_says_what_to_do() -> None:
     with pytest.raises(Unavailable, match="OPENAI_API_KEY"):
-        await Catalogue([_Listing([])], _Rules()).find(None)
+        await Catalogue([_Listing([])], _Rules()).find(None, member_of())
 
 
 @pytest.mark.parametrize("name", ["text-embedding-3-large", "whisper-1", "code-interpreter", "x" * 256])

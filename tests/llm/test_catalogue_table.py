@@ -13,6 +13,7 @@ from core.testing import own_blocking_thread
 from llm import cards
 from llm.cards import CardBook
 from llm.models import DefaultModel, ModelEntry
+from tests.llm.askers import member_of
 
 MODELS = "/admin/llm/modelentry/"
 DEFAULTS = "/admin/llm/defaultmodel/"
@@ -147,6 +148,10 @@ async def test_cards_come_from_the_table_over_the_shipped_file_over_nothing() ->
     assert (unknown.name, unknown.context_window, unknown.image_urls) == ("who.knows", None, False)
 
 
+async def _may_use(book: CardBook, model_id: str, *groups: str) -> bool:
+    return (await book.rules_for(member_of(*groups))).may_use(model_id)
+
+
 @pytest.mark.django_db(transaction=True)
 async def test_groups_fallbacks_and_roles() -> None:
     await _made("last")
@@ -156,16 +161,15 @@ async def test_groups_fallbacks_and_roles() -> None:
     await DefaultModel.objects.acreate(role="cheapest", model_id="off")
     await DefaultModel.objects.acreate(role="advanced", model_id="closed")
     book = CardBook()
-    groups = frozenset({"law", "physics"})
-    assert await book.may_use(groups, "closed") and not await book.may_use(frozenset(), "closed")
-    assert await book.may_use(frozenset(), "last") and await book.may_use(frozenset(), "not in the table")
-    assert not await book.may_use(groups, "off")
-    assert await book.disabled() == {"off"}
-    assert await book.fallback_of("closed") == "last"  # past the one that is off
-    assert await book.fallback_of("last") is None and await book.fallback_of("nowhere") is None
+    inside, outside = await book.rules_for(member_of("law", "physics")), await book.rules_for(member_of())
+    assert inside.may_use("closed") and not outside.may_use("closed")
+    assert outside.may_use("last") and outside.may_use("not in the table")
+    assert not inside.may_use("off")
+    assert outside.fallback_of("closed") == "last"  # past the one that is off
+    assert outside.fallback_of("last") is None and outside.fallback_of("nowhere") is None
     expected = {"default": "last", "advanced": "closed", "cheapest": "last", "document_caching": "last"}
-    assert await book.roles() == expected
-    assert await book.in_order(["x", "off", "closed"]) == ["closed", "off", "x"]
+    assert outside.roles == expected
+    assert outside.in_order(["x", "off", "closed"]) == ["closed", "off", "x"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -177,9 +181,9 @@ async def test_a_change_is_seen_at_once() -> None:
     entry.name, entry.enabled = "After", False
     await entry.asave()
     assert (await book.card("gpt-4o", provider="")).name == "After"
-    assert await book.disabled() == {"gpt-4o"}
+    assert not await _may_use(book, "gpt-4o")
     await entry.adelete()
-    assert await book.disabled() == set()
+    assert await _may_use(book, "gpt-4o")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -190,13 +194,12 @@ async def test_a_database_that_is_away_lets_nobody_in_and_loses_nothing(monkeypa
     monkeypatch.setattr(cards, "_read_table", away)
     book = CardBook(seconds=0)
     monkeypatch.setattr("core.remembered.RETRY_SECONDS", 0)
-    physicist = frozenset({"physics"})
-    assert not await book.may_use(physicist, "closed") and not await book.may_use(physicist, "gpt-4o")
+    assert not await _may_use(book, "closed", "physics") and not await _may_use(book, "gpt-4o", "physics")
     assert (await book.card("gpt-4o", provider="openai")).context_window == 128_000
     away.back = True
-    assert await book.may_use(physicist, "closed")
+    assert await _may_use(book, "closed", "physics")
     away.back = False
-    assert await book.may_use(physicist, "closed") and not await book.may_use(frozenset(), "closed")
+    assert await _may_use(book, "closed", "physics") and not await _may_use(book, "closed")
 
 
 class _Away:

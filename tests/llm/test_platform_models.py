@@ -12,6 +12,7 @@ from llm.cards import CardBook
 from llm.events import Usage
 from llm.model import ModelCard
 from llm.platform_models import Item, ModelRate, PlatformModels, card_table, default_models, model_rates
+from tests.llm.askers import member_of
 from usage.prices import PLATFORM_VERSION, PriceBook
 
 MILLION = 10**6
@@ -61,16 +62,17 @@ async def test_who_may_use_what() -> None:
     book = CardBook(_platform().table)
     for group, usable in (("", ["gpt-4o"]), ("physics", ["gpt-4o", "own"])):
         names = ("gpt-4o", "own", "hidden", "unsaid", "not-in-the-table")
-        assert [name for name in names if await book.may_use({group}, name)] == usable
-    assert await book.in_order(["own", "gpt-4o"]) == ["gpt-4o", "own"]
+        rules = await book.rules_for(member_of(group))
+        assert [name for name in names if rules.may_use(name)] == usable
+        assert rules.in_order(["own", "gpt-4o"]) == ["gpt-4o", "own"]
     assert (await book.card("own", provider="compatible")).provider == "azure"
-    assert await CardBook(_platform(is_complete=False).table).may_use(set(), "not-in-the-table")
+    others_pass = await CardBook(_platform(is_complete=False).table).rules_for(member_of())
+    assert others_pass.may_use("not-in-the-table")
 
 
 async def test_roles_fall_back_where_theirs_is_not_available() -> None:
-    assert await CardBook(_platform().table).roles() == dict.fromkeys(
-        ("default", "advanced", "cheapest", "document_caching"), "gpt-4o"
-    )
+    rules = await CardBook(_platform().table).rules_for(member_of())
+    assert rules.roles == dict.fromkeys(("default", "advanced", "cheapest", "document_caching"), "gpt-4o")
 
 
 @pytest.mark.parametrize("defaults", [None, {}, {"data": None}, {"data": {}}])
@@ -89,7 +91,7 @@ async def test_a_table_that_cannot_be_read_leaves_what_was_known() -> None:
 
     book = CardBook(PlatformModels(read_rates=read, read_defaults=lambda: None).table, seconds=0)
     for _ in range(3):
-        assert await book.may_use(set(), "gpt-4o")
+        assert (await book.rules_for(member_of())).may_use("gpt-4o")
 
 
 @pytest.mark.parametrize(
