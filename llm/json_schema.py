@@ -27,6 +27,7 @@ MAX_SCHEMA_DEPTH = 64
 MAX_PATTERNS = 20
 # Of processor time; an ordinary answer takes milliseconds, one of a megabyte about a second.
 MAX_CHECK_SECONDS = 2.0
+# A probe takes a millisecond; but a garbage collection of the whole process may fall into it.
 MAX_PROBE_SECONDS = 0.5
 # A schema that costs too much for these, or never ends, does so for whatever a model answers.
 _PROBES: tuple[Any, ...] = ({}, [], "", 0, None)

@@ -209,6 +209,19 @@ async def test_malformed_messages_are_answered_and_the_socket_lives_on(service: 
         assert await socket.hear() == {"type": "pong"}
 
 
+async def test_a_large_question_is_answered_and_its_socket_lives_on(service: Service) -> None:
+    """Just below the limit: 3.9 MB, most of it one long text."""
+    async with opened(service) as socket:
+        body = question(SHORT)
+        body["messages"].insert(0, {"role": "user", "content": "words " * 650_000})
+        await socket.say({"type": "chat.start", "id": "large", "body": body})
+        run = (await socket.hear("run.started"))["run"]
+        events, ended = await socket.until_ended(run)
+        assert texts([m["event"] for m in events]) == "w0 w1 w2 " and ended["reason"] == "finished"
+        await socket.say({"type": "ping"})
+        assert await socket.hear() == {"type": "pong"}
+
+
 async def test_a_frame_over_the_limit_closes_with_1009(service: Service) -> None:
     async with opened(service) as socket:
         with pytest.raises(ConnectionClosed) as closed:
