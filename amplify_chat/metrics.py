@@ -21,6 +21,8 @@ from chat.service import ChatService
 from core.cors import Headers
 from core.errors import NotFound, Unauthorized
 from llm.pool import Member, pools
+from usage.books import utc_now
+from usage.platform.courier import couriers
 
 _CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _STATES = ("ready", "resting", "open", "probing")
@@ -101,6 +103,7 @@ def _escaped(value: str) -> str:
 def _families(service: ChatService) -> Iterator[Family]:
     yield from _of_chat(service)
     yield from _of_endpoints(_members())
+    yield from _of_couriers()
     yield from _of_process()
 
 
@@ -142,6 +145,15 @@ def _by_state(labels: Labels, members: Iterable[Member]) -> Iterator[tuple[Label
     found = Counter(member.state for member in members)
     for state in _STATES:
         yield {**labels, "state": state}, found[state]
+
+
+def _of_couriers() -> Iterator[Family]:
+    for courier in couriers:
+        calls, oldest, set_aside = courier.waiting
+        seconds = 0.0 if oldest is None else (utc_now() - oldest).total_seconds()
+        yield Family("amplify_deliveries_waiting", "gauge", "Calls the platform is to hear of.", [({}, calls)])
+        yield Family("amplify_deliveries_oldest_seconds", "gauge", "Age of the oldest of them.", [({}, seconds)])
+        yield Family("amplify_deliveries_set_aside", "gauge", "Calls that its tables refuse.", [({}, set_aside)])
 
 
 def _of_process() -> Iterator[Family]:

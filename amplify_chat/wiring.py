@@ -36,6 +36,8 @@ from usage.budgets import BudgetBook
 from usage.journal import Journal
 from usage.metered import Meter, Metered
 from usage.models import Outcome
+from usage.platform.courier import Courier
+from usage.platform.tables import platform_tables
 from usage.prices import PRICES
 from usage.rate_limits import RateLimiter, Rates
 from usage.stored_limits import StoredLimits
@@ -63,6 +65,8 @@ class Wiring:
             partial(Journal, Path(env.journal_dir)),
             lease=env.reservation_seconds,
         )
+        tables = platform_tables()
+        self.courier = None if tables is None else Courier(tables)
         self.embedded: EmbeddedServer | ScriptedModel | None = None
         stores = get_stores()
         self.directory = Directory(stores)
@@ -147,9 +151,17 @@ class Wiring:
             case _:
                 return []
 
+    def start(self) -> None:
+        """Begin what goes on beside the requests; inside the running loop."""
+        self.books.start()
+        if self.courier is not None:
+            self.courier.start()
+
     async def aclose(self) -> None:
         """After the last run: write what is left to write, close what is open."""
         await self.books.aclose()
+        if self.courier is not None:
+            await self.courier.aclose()
         await self._api_keys.aclose()
         await self._stored_limits.aclose()
         await self.directory.aclose()

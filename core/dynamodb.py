@@ -73,6 +73,15 @@ class Table:
         answer = self._call("query", IndexName=index, KeyConditionExpression=condition, **words.arguments)
         return [_plain(item) for item in answer["Items"]]
 
+    def items_from(self, index: str, key: tuple[str, Any], least: tuple[str, Any]) -> Iterator[list[Item]]:
+        """Pages of an index's partition, from the item on whose second attribute is `least`, in its order."""
+        words = _Words()
+        (first, value), (second, start) = key, least
+        condition = f"{words.path((first,))} = {words.value(value)}"
+        condition += f" AND {words.path((second,))} >= {words.value(start)}"
+        arguments = {"IndexName": index, "KeyConditionExpression": condition, **words.arguments}
+        return self._pages("query", arguments)
+
     def items_of(self, attribute: str, value: Any) -> list[Item]:
         """All items of a partition of the table itself, as they are after every write that has succeeded."""
         words = _Words()

@@ -12,6 +12,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from usage import group_sets, reservations, roll_ups
 from usage.insert import insert
 from usage.models import UsageDay, UsageRecord
+from usage.platform import outbox
 
 log = structlog.get_logger(__name__)
 
@@ -22,20 +23,21 @@ _Key = tuple[date, str, str, str, str]
 _SUMS = ("calls", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "micro_dollars")
 
 
-def write(records: Sequence[UsageRecord]) -> None:
-    """Commit rows and their sums together; what was reserved for them is free again.
+def write(records: Sequence[UsageRecord], *, deliver: bool = True) -> int:
+    """Commit rows and their sums together; what was reserved for them is free again. Returns how many were new.
 
     Rows that are there already (a retry, or a sweeper that was faster) are left alone and not summed.
     """
     with transaction.atomic():
-        book(records)
+        return book(records, deliver=deliver)
 
 
-def book(records: Sequence[UsageRecord], *, believe_reservations: bool = False) -> None:
+def book(records: Sequence[UsageRecord], *, believe_reservations: bool = False, deliver: bool = True) -> int:
     """The same inside a transaction.
 
     `believe_reservations`: what was reserved to this moment has no row, as one goes when the other comes. Saves a look;
     if it were wrong for once, the database would refuse the row.
+    `deliver`: the platform's books are to hear of them too, where there are any.
     """
     calls = {record.call_id for record in records}
     # First of all: whoever settles the same call meanwhile waits here, and then finds its row.
@@ -44,32 +46,36 @@ def book(records: Sequence[UsageRecord], *, believe_reservations: bool = False) 
     new = [record for record in records if record.call_id not in known]
     group_sets.save(record.group_set for record in new)
     insert(new)
+    if deliver:
+        outbox.put(new)
     _add_to_days(new)
     roll_ups.add(new)
+    return len(new)
 
 
-def write_whatever_goes(records: Sequence[UsageRecord]) -> None:
-    """Commit rows; if the database refuses one of them, each by itself, so that it takes no other along.
+def write_whatever_goes(records: Sequence[UsageRecord], *, deliver: bool = True) -> int:
+    """Commit rows; if the database refuses one of them, each by itself, so that it takes no other along. Returns how
+    many were new.
 
     What it refuses goes to the log, whole, as event `ledger_row_refused`. Raises only when the database is away.
     """
     try:
-        write(records)
+        return write(records, deliver=deliver)
     except AWAY:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the next row must not wait for it
         log.warning("ledger_write_failed", rows=len(records), reason=type(error).__name__)
-        for record in records:
-            _write_one(record)
+        return sum(_write_one(record, deliver=deliver) for record in records)
 
 
-def _write_one(record: UsageRecord) -> None:
+def _write_one(record: UsageRecord, *, deliver: bool) -> int:
     try:
-        write([record])
+        return write([record], deliver=deliver)
     except AWAY:
         raise
     except Exception as error:  # noqa: BLE001 - see above
         report("ledger_row_refused", record, reason=type(error).__name__)
+        return 0
 
 
 def report(event: str, record: UsageRecord, *, reason: str) -> None:

@@ -73,7 +73,7 @@ class Lifecycle:
     def watch_signals(self) -> None:
         """Call from inside the running loop; begins what runs beside the requests."""
         loop = asyncio.get_running_loop()
-        self._wiring.books.start()
+        self._wiring.start()
         if name := self._env.service_name:
             self._beside.spawn(report_figures(self._wiring.service, service_name=name), name="figures")
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,7 +1,9 @@
-"""What is kept: the ledger, its sums, our own prices, budgets and what is reserved against them."""
+"""What is kept: the ledger, its sums, our own prices, budgets and what is reserved against them, and what the platform
+has still to hear of."""
 
 from usage.models.budgets import Budget, Reservation
 from usage.models.ledger import GroupSetMember, Outcome, Purpose, UsageRecord
+from usage.models.platform import Delivery, PlatformImport
 from usage.models.prices import Price
 from usage.models.review import Overview
 from usage.models.sums import Combination, Dimension, RollUp, Span, UsageDay
@@ -9,10 +11,12 @@ from usage.models.sums import Combination, Dimension, RollUp, Span, UsageDay
 __all__ = [
     "Budget",
     "Combination",
+    "Delivery",
     "Dimension",
     "GroupSetMember",
     "Outcome",
     "Overview",
+    "PlatformImport",
     "Price",
     "Purpose",
     "Reservation",

@@ -1,0 +1,83 @@
+"""The ledger rows that the platform's books have still to hear of. Everything here blocks."""
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import Count, F, Min, Q
+
+from usage.insert import insert
+from usage.models import Delivery, UsageRecord
+from usage.platform.tables import platform_tables
+
+# Who has taken deliveries and has not come back by then is dead: others take them.
+LEASE = timedelta(seconds=60)
+LONGEST_PAUSE = timedelta(minutes=5)
+NIGHT_ENDS_AT = 1
+"""UTC hour. From midnight on the platform moves yesterday's counters into its history; a call of yesterday that came
+amid that would be lost or count twice, so it waits."""
+
+
+class Waiting(NamedTuple):
+    calls: int
+    oldest: datetime | None
+    """When the first of them was admitted."""
+    set_aside: int
+
+
+def put(records: Sequence[UsageRecord]) -> None:
+    """In the transaction that writes the rows; nothing where there is no platform."""
+    if records and platform_tables() is not None:
+        insert([Delivery(call_id=one.call_id, started_at=one.started_at, due_at=one.ended_at) for one in records])
+
+
+def claim(now: datetime, limit: int) -> list[UsageRecord]:
+    """Rows to deliver now, oldest first; nobody else takes them for a while."""
+    due = Delivery.objects.filter(due_at__lte=now, set_aside=False).order_by("due_at")
+    if now.hour < NIGHT_ENDS_AT:
+        due = due.filter(started_at__gte=now.replace(hour=0, minute=0, second=0, microsecond=0))
+    with transaction.atomic():
+        if connection.features.has_select_for_update_skip_locked:
+            due = due.select_for_update(skip_locked=True)
+        calls = list(due.values_list("call_id", flat=True)[:limit])
+        Delivery.objects.filter(call_id__in=calls).update(due_at=now + LEASE)
+    return list(UsageRecord.objects.filter(call_id__in=calls).order_by("started_at", "id"))
+
+
+def delivered(calls: Collection[UUID]) -> None:
+    Delivery.objects.filter(call_id__in=calls).delete()
+
+
+def failed(calls: Collection[UUID], reason: str, now: datetime, *, for_good: bool = False) -> None:
+    """Try them again, later each time; or set them aside until somebody has looked at them."""
+    for tries, some in _by_tries(calls):
+        pause = min(timedelta(seconds=2 ** min(tries, 10)), LONGEST_PAUSE)
+        Delivery.objects.filter(call_id__in=some).update(
+            due_at=now + pause, tries=F("tries") + 1, error=reason[:100], set_aside=for_good
+        )
+
+
+def _by_tries(calls: Collection[UUID]) -> Iterator[tuple[int, list[UUID]]]:
+    found: dict[int, list[UUID]] = {}
+    for call_id, tries in Delivery.objects.filter(call_id__in=calls).values_list("call_id", "tries"):
+        found.setdefault(tries, []).append(call_id)
+    yield from found.items()
+
+
+def waiting() -> Waiting:
+    open_ones, aside = Q(set_aside=False), Q(set_aside=True)
+    found = Delivery.objects.aggregate(
+        calls=Count("call_id", filter=open_ones),
+        oldest=Min("started_at", filter=open_ones),
+        set_aside=Count("call_id", filter=aside),
+    )
+    return Waiting(**found)
+
+
+def undelivered(calls_of: Q, since: datetime) -> int:
+    """Micro-dollars of calls since then that the platform's counters do not hold yet."""
+    calls = Delivery.objects.filter(started_at__gte=since).values("call_id")
+    costs = UsageRecord.objects.filter(calls_of, call_id__in=calls).values_list("micro_dollars", flat=True)
+    return sum(costs)
