@@ -41,7 +41,7 @@ application = ProtocolTypeRouter(
                 path("readyz", Ready.as_asgi(service=service)),
                 path("livez", Live.as_asgi(service=service)),
                 path("metrics", Metrics.as_asgi(service=service, token=settings.ENV.metrics_token)),
-                re_path(r"^api(?:/|$)", api),  # type: ignore[arg-type]
+                re_path(r"^(?:api|billing)(?:/|$)", api),  # type: ignore[arg-type]
                 re_path("", ASGIStaticFilesHandler(django_application)),  # type: ignore[arg-type]
             ]
         ),

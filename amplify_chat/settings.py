@@ -136,7 +136,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Amplify Chat",
-    "DESCRIPTION": "API keys, groups and accounts. Chat itself: docs/http.md and docs/websocket.md.",
+    "DESCRIPTION": "API keys, groups, accounts, usage and budgets. Chat itself: docs/http.md and docs/websocket.md.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

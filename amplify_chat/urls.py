@@ -26,7 +26,9 @@ urlpatterns = [
     path("admin/login/", RedirectView.as_view(pattern_name="login", query_string=True)),
     path("admin/logout/", SignOut.as_view()),
     path("admin/", admin.site.urls),
-    path("api/", include("accounts.api.urls")),
+    path("billing/", include("usage.billing.urls")),
+    path("api/", include("usage.api.urls")),
+    path("api/", include("accounts.api.urls")),  # the last: it answers whatever is left below /api/
     path("favicon.ico", RedirectView.as_view(url=static("chat/icon.svg"))),
 ]
 

@@ -33,6 +33,7 @@ from llm.scripted import ScriptedModel
 from usage.admission import Admission, Admissions
 from usage.books import Books
 from usage.budgets import BudgetBook
+from usage.budgets import current as current_budgets
 from usage.journal import Journal
 from usage.metered import Meter, Metered
 from usage.models import Outcome
@@ -74,6 +75,7 @@ class Wiring:
         self._api_keys = ApiKeys(stores, self.directory)
         self._sign_in = SignIn(env, self.client, self.directory)
         current.provider = self._sign_in.provider()
+        self._budgets = current_budgets.book = BudgetBook([self._stored_limits])
         self.service = self._service()
 
     def _service(self) -> ChatService:
@@ -92,7 +94,7 @@ class Wiring:
                     heartbeat=env.heartbeat_seconds,
                 )
             ),
-            admissions=Admissions(self.books, BudgetBook([self._stored_limits]), _rate_limiter(env)),
+            admissions=Admissions(self.books, self._budgets, _rate_limiter(env)),
             metered_for=self._metered_for,
             allowed_origins=env.allowed_origins,
             default_form=env.stream_format,

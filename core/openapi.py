@@ -62,8 +62,8 @@ def add_error(result: dict[str, Any], generator: Any, request: Any, public: bool
     return result
 
 
-def page_of(serializer: type[serializers.Serializer[Any]]) -> Any:
-    """The body of a page of such things."""
+def page_of(serializer: type[serializers.Serializer[Any]], **more: Any) -> Any:
+    """The body of a page of such things; `more` are fields that stand beside them."""
     return inline_serializer(
         f"{serializer.__name__.removesuffix('Body')}Page",
         {
@@ -71,5 +71,6 @@ def page_of(serializer: type[serializers.Serializer[Any]]) -> Any:
             "next": serializers.URLField(allow_null=True),
             "previous": serializers.URLField(allow_null=True),
             "results": serializer(many=True),
+            **more,
         },
     )

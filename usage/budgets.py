@@ -36,6 +36,16 @@ class BudgetBook:
         return (*_of_budgets(budgets, principal), *_own(principal, tighter), *chain.from_iterable(elsewhere))
 
 
+class _Current:
+    """Holds this process's book for the pages that show it, because Django makes views itself. Filled by
+    `amplify_chat.wiring`."""
+
+    book: BudgetBook | None = None
+
+
+current = _Current()
+
+
 def _of_budgets(budgets: _Budgets, principal: Principal) -> Iterator[Line]:
     if not budgets:
         return

@@ -29,8 +29,19 @@ class Counter:
     """This month without today."""
 
     @property
+    def payer(self) -> "Payer":
+        return Payer(self.account_id, self.api_key_id)
+
+    @property
     def month(self) -> int:
         return self.month_before_today + self.today
+
+
+class Payer(NamedTuple):
+    """On which account, and with which API key (empty: without), somebody spends."""
+
+    account_id: str
+    api_key_id: str
 
 
 class CounterPage(NamedTuple):
@@ -55,4 +66,8 @@ class Counters(Protocol):
     def months_of(self, user_id: str, first: date) -> Mapping[date, int]:
         """What they have spent in each whole month from `first` on (its first day) to the last one; months without
         spending may be left out."""
+        ...
+
+    def months_by_payer(self, user_id: str, first: date) -> Mapping[date, Mapping[Payer, int]]:
+        """As `months_of`, each month by account and key."""
         ...

@@ -122,16 +122,16 @@ class GroupsView(_GroupsBase):
 class GroupView(_GroupsBase):
     @described.read_group
     def get(self, request: Request, group_id: str) -> Response:
-        return self.shown(find_group(by=self.by(), group_id=_checked(group_id)))
+        return self.shown(find_group(by=self.by(), group_id=checked(group_id)))
 
     @described.change_group
     def patch(self, request: Request, group_id: str) -> Response:
         changes = self.body(serializers.GroupChange, partial=True)
-        return self.shown(change_group(by=self.by(), group_id=_checked(group_id), version=self.version(), **changes))
+        return self.shown(change_group(by=self.by(), group_id=checked(group_id), version=self.version(), **changes))
 
     @described.remove_group
     def delete(self, request: Request, group_id: str) -> Response:
-        remove_group(by=self.by(), group_id=_checked(group_id), version=self.version())
+        remove_group(by=self.by(), group_id=checked(group_id), version=self.version())
         return Response(status=204)
 
 
@@ -139,12 +139,12 @@ class MemberView(_GroupsBase):
     @described.set_member
     def put(self, request: Request, group_id: str, user_id: str) -> Response:
         role = self.body(serializers.Member)["role"]
-        names = {"group_id": _checked(group_id), "user_id": _checked(user_id)}
+        names = {"group_id": checked(group_id), "user_id": checked(user_id)}
         return self.shown(set_member(by=self.by(), role=role, version=self.version(), **names))
 
     @described.remove_member
     def delete(self, request: Request, group_id: str, user_id: str) -> Response:
-        names = {"group_id": _checked(group_id), "user_id": _checked(user_id)}
+        names = {"group_id": checked(group_id), "user_id": checked(user_id)}
         remove_member(by=self.by(), version=self.version(), **names)
         return Response(status=204)
 
@@ -189,7 +189,7 @@ class NoSuchAddress(JsonView):
         raise NotFound("There is nothing at this address. See /api/docs/.")
 
 
-def _checked(name: str) -> str:
+def checked(name: str) -> str:
     """An id out of an address. Raises BadRequest for what cannot be one."""
     if not name.isprintable() or len(name) > serializers.MAX_ID:
         raise BadRequest(f"An id has at most {serializers.MAX_ID} characters, and no control characters.")

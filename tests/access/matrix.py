@@ -28,6 +28,7 @@ NEW_KEY = {"name": "new", "accessTypes": ["chat"]}
 
 EVERYBODY = (200, 200, 200, 200, 200, 200)
 ANYBODY_WITH_A_KEY_FOR_CHAT = (200, 200, 200, 401, 403, 403)
+THEIR_OWN = (200, 200, 200, 401, 200, 403)
 ONLY_THE_OWNER = (200, 404, 404, 401, 403, 403)
 
 MATRIX: dict[tuple[str, str], Row] = {
@@ -47,7 +48,7 @@ MATRIX: dict[tuple[str, str], Row] = {
         for method in ("GET", "HEAD")
     },
     # Oneself.
-    ("GET", "api/me/"): Row(path="/api/me/", statuses=(200, 200, 200, 401, 200, 403)),
+    ("GET", "api/me/"): Row(path="/api/me/", statuses=THEIR_OWN),
     # Keys.
     ("GET", "api/keys/"): Row(path="/api/keys/", statuses=(200, 200, 200, 401, 403, 403)),
     ("POST", "api/keys/"): Row(path="/api/keys/", body=NEW_KEY, statuses=(201, 201, 201, 401, 403, 403)),
@@ -76,6 +77,29 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("GET", "api/accounts/"): Row(path="/api/accounts/", statuses=(200, 200, 200, 401, 403, 403)),
     ("PUT", "api/accounts/"): Row(
         path="/api/accounts/", body={"accounts": []}, statuses=(403, 403, 403, 401, 403, 403)
+    ),
+    # What one has spent and what is left: everybody's own, with whatever key; a group's for its admins.
+    ("GET", "api/usage/"): Row(path="/api/usage/", statuses=THEIR_OWN),
+    ("GET", "api/usage/month/"): Row(path="/api/usage/month/", statuses=THEIR_OWN),
+    ("GET", "api/budgets/"): Row(path="/api/budgets/", statuses=THEIR_OWN),
+    ("GET", "api/groups/<str:group_id>/usage/"): Row(
+        path="/api/groups/{group}/usage/", statuses=(200, 403, 404, 401, 403, 403)
+    ),
+    # Costs, as the platform's clients ask for them. Nobody here administers the service.
+    **{
+        ("POST", f"billing/{name}/"): Row(path=f"/billing/{name}", body={"data": {}}, statuses=THEIR_OWN)
+        for name in ("mtd-cost", "list-user-mtd-costs", "user-cost-history")
+    },
+    **{
+        ("POST", f"billing/{name}/"): Row(
+            path=f"/billing/{name}", body={"data": {}}, statuses=(403, 403, 403, 401, 403, 403)
+        )
+        for name in ("list-all-user-mtd-costs", "billing-groups-costs")
+    },
+    ("POST", "billing/api-key-user-cost/"): Row(
+        path="/billing/api-key-user-cost",
+        body={"data": {"apiKeys": ["{publicName}"]}},
+        statuses=(200, 403, 403, 401, 403, 403),
     ),
     # What the API looks like is no secret.
     ("GET", "api/schema/"): Row(path="/api/schema/", statuses=EVERYBODY),

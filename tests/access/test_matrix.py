@@ -69,6 +69,8 @@ class World:
                 return (await self.service.ask(ask, key=self.keys["owner"])).headers["X-Run-Id"]
             case "key":
                 return str((await self._post("/api/keys/", NEW_KEY))["record"]["id"])
+            case "publicName":
+                return str((await self._post("/api/keys/", NEW_KEY))["record"]["publicName"])
             case "group":
                 members = {"peer": "read", "dave": "read"}
                 return str((await self._post("/api/groups/", {"name": "Physics", "members": members}))["id"])

@@ -33,6 +33,7 @@ def test_every_operation_is_described() -> None:
         ("fuzzer-1", "examples,fuzzing", "/api/"),
         ("fuzzer-2", "coverage", "/api/groups/"),
         ("fuzzer-3", "coverage", "/api/(me|keys|accounts)/"),
+        ("fuzzer-4", "coverage", "/api/(usage|budgets)/"),
     ],
 )
 def test_the_service_keeps_it_whatever_comes(

@@ -81,9 +81,9 @@ class Part:
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens + self.output_tokens
 
 
-def parts(asked: Asked, by: str, *, most: int = TOP) -> list[Part]:
-    """The users, models, … (`by` is the name of a filter) that cost most in the period; for groups, a call counts in
-    each that its caller was in."""
+def parts(asked: Asked, by: str, *, most: int | None = TOP) -> list[Part]:
+    """The users, models, … (`by` is the name of a filter) that cost most in the period, or all of them (`most` is
+    None); for groups, a call counts in each that its caller was in."""
     pieces = cover(asked.first, asked.last, utc_today())
     rows: Any
     if set(asked.chosen) <= {by} and asked.chosen.get(by) != NONE:
@@ -106,7 +106,7 @@ def _part(value: str, row: Mapping[str, Any]) -> Part:
     return Part(value=value, **{name: int(row[f"sum_{name}"]) for name in _SHOWN})
 
 
-def _by_group(rows: Any, most: int) -> list[Part]:
+def _by_group(rows: Any, most: int | None) -> list[Part]:
     """There are few sets of groups; what is in each is known here."""
     read = list(rows)
     members = groups_of(row["named"] for row in read)
