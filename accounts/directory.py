@@ -7,7 +7,7 @@ process changes is forgotten at once. When a store is broken and nothing fresh i
 import asyncio
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,7 @@ from accounts.stores import Account, Group, Stores, changed
 from core.aio import TaskSet
 from core.errors import Unavailable
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 FRESH_SECONDS = 30.0
@@ -112,26 +113,26 @@ class Fact(Generic[T]):
         self._renew_at, self._good_until = started + RENEW_SECONDS, started + FRESH_SECONDS
 
 
-class _PerUser(Generic[T]):
-    """A fact for each user; of the users who were asked about last."""
+class PerUser(Generic[K, T]):
+    """A fact for each user, or whoever else; of those who were asked about last."""
 
-    def __init__(self, read: Callable[[str], Awaitable[T]], tasks: TaskSet) -> None:
+    def __init__(self, read: Callable[[K], Awaitable[T]], tasks: TaskSet) -> None:
         self._read = read
         self._tasks = tasks
-        self._facts: OrderedDict[str, Fact[T]] = OrderedDict()
+        self._facts: OrderedDict[K, Fact[T]] = OrderedDict()
 
-    async def get(self, user_id: str) -> T:
+    async def get(self, user: K) -> T:
         facts = self._facts
-        fact = facts.get(user_id)
+        fact = facts.get(user)
         if fact is None:
-            fact = facts[user_id] = Fact(lambda: self._read(user_id), self._tasks)
+            fact = facts[user] = Fact(lambda: self._read(user), self._tasks)
             while len(facts) > REMEMBER_USERS:
                 facts.popitem(last=False)
         return await fact.get()
 
-    def forget(self, user_id: str) -> None:
+    def forget(self, user: K) -> None:
         """May be called from any thread. A read that is under way ends in a fact that nobody asks any more."""
-        self._facts.pop(user_id, None)
+        self._facts.pop(user, None)
 
 
 class Directory:
@@ -142,10 +143,10 @@ class Directory:
         self._tasks = TaskSet()
         self._memberships = self._new_memberships()
         self._admins = self._new_admins()
-        self._accounts = _PerUser[Sequence[Account]](
+        self._accounts = PerUser[str, Sequence[Account]](
             lambda user_id: stores.ask(stores.accounts.of_user, user_id), self._tasks
         )
-        self._knows = _PerUser[bool](lambda user_id: stores.ask(stores.people.knows, user_id), self._tasks)
+        self._knows = PerUser[str, bool](lambda user_id: stores.ask(stores.people.knows, user_id), self._tasks)
         changed.connect(self._on_change)
 
     async def groups_of(self, user_id: str, *, system: bool = False) -> frozenset[str]:

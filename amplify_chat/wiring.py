@@ -37,7 +37,7 @@ from usage.budgets import current as current_budgets
 from usage.journal import Journal
 from usage.metered import Meter, Metered
 from usage.models import Outcome
-from usage.platform.courier import Courier
+from usage.platform.books import PlatformBooks
 from usage.platform.tables import platform_tables
 from usage.prices import PRICES
 from usage.rate_limits import RateLimiter, Rates
@@ -67,7 +67,7 @@ class Wiring:
             lease=env.reservation_seconds,
         )
         tables = platform_tables()
-        self.courier = None if tables is None else Courier(tables)
+        self.platform_books = None if tables is None else PlatformBooks(tables)
         self.embedded: EmbeddedServer | ScriptedModel | None = None
         stores = get_stores()
         self.directory = Directory(stores)
@@ -75,7 +75,11 @@ class Wiring:
         self._api_keys = ApiKeys(stores, self.directory)
         self._sign_in = SignIn(env, self.client, self.directory)
         current.provider = self._sign_in.provider()
-        self._budgets = current_budgets.book = BudgetBook([self._stored_limits])
+        books = self.platform_books
+        self._budgets = current_budgets.book = BudgetBook(
+            [self._stored_limits, *(books.limits if books else ())],
+            with_elsewhere=books.spent_elsewhere if books else None,
+        )
         self.service = self._service()
 
     def _service(self) -> ChatService:
@@ -156,14 +160,14 @@ class Wiring:
     def start(self) -> None:
         """Begin what goes on beside the requests; inside the running loop."""
         self.books.start()
-        if self.courier is not None:
-            self.courier.start()
+        if self.platform_books is not None:
+            self.platform_books.start()
 
     async def aclose(self) -> None:
         """After the last run: write what is left to write, close what is open."""
         await self.books.aclose()
-        if self.courier is not None:
-            await self.courier.aclose()
+        if self.platform_books is not None:
+            await self.platform_books.aclose()
         await self._api_keys.aclose()
         await self._stored_limits.aclose()
         await self.directory.aclose()

@@ -13,6 +13,9 @@ from usage.models import Budget, Dimension
 LimitSource = Callable[[Principal], Awaitable[Sequence[Line]]]
 """Further limits of a caller, kept elsewhere. Raises Unavailable when it cannot be asked and does not remember."""
 
+WithElsewhere = Callable[[Principal, Sequence[Line]], Awaitable[Sequence[Line]]]
+"""The same lines with what was spent outside our books. Raises Unavailable when that cannot be known."""
+
 _Budgets = Mapping[tuple[str, str], tuple[Budget, ...]]
 """Whom they apply to, and its subject."""
 
@@ -20,8 +23,15 @@ _Budgets = Mapping[tuple[str, str], tuple[Budget, ...]]
 class BudgetBook:
     """The active budgets as they were seconds ago, and other places where limits are kept."""
 
-    def __init__(self, sources: Sequence[LimitSource] = (), *, seconds: float = REMEMBERED_SECONDS) -> None:
+    def __init__(
+        self,
+        sources: Sequence[LimitSource] = (),
+        *,
+        with_elsewhere: WithElsewhere | None = None,
+        seconds: float = REMEMBERED_SECONDS,
+    ) -> None:
         self._sources = tuple(sources)
+        self._with_elsewhere = with_elsewhere
         self._budgets = Remembered(_read_budgets, name="budgets", tables=(Budget,), seconds=seconds)
 
     async def lines_for(self, principal: Principal, *, tighter: SpendLimit | None = None) -> tuple[Line, ...]:
@@ -33,7 +43,10 @@ class BudgetBook:
         if budgets is None:
             raise Unavailable("Your budget cannot be checked at the moment. Please try again in a few seconds.")
         elsewhere = [await source(principal) for source in self._sources]
-        return (*_of_budgets(budgets, principal), *_own(principal, tighter), *chain.from_iterable(elsewhere))
+        lines = (*_of_budgets(budgets, principal), *_own(principal, tighter), *chain.from_iterable(elsewhere))
+        if self._with_elsewhere is None or not lines:
+            return lines
+        return tuple(await self._with_elsewhere(principal, lines))
 
 
 class _Current:

@@ -61,6 +61,13 @@ class Pot(NamedTuple):
     start: datetime
 
 
+class Elsewhere(NamedTuple):
+    """What was spent in a window that our books do not know of: others have booked it."""
+
+    start: datetime
+    micro_dollars: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """One limit that applies to a caller."""
@@ -73,9 +80,18 @@ class Line:
     name: str = ""
     """Of the group or budget, for people to recognise it."""
     warn_at_percent: int | None = None
+    elsewhere: Elsewhere | None = None
 
     def pot(self, moment: datetime) -> Pot:
         return Pot(self.dimension.value, self.value, self.limit.period, window_start(self.limit.period, moment))
+
+    def balance(self, moment: datetime, balances: "Mapping[Pot, Balance]") -> "Balance":
+        """Of its pot, with what was spent elsewhere."""
+        pot = self.pot(moment)
+        found = balances.get(pot, _NOTHING_GONE)
+        if self.elsewhere is None or self.elsewhere.start != pot.start:
+            return found
+        return Balance(found.spent + self.elsewhere.micro_dollars, found.reserved)
 
 
 @dataclass(slots=True)
@@ -99,6 +115,9 @@ class Balance:
         if self.spent >= limit:
             return False
         return not self.reserved or self.gone + estimate <= limit
+
+
+_NOTHING_GONE = Balance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +174,7 @@ def first_refusal(
     refusals = [
         Refusal(line, balance)
         for line in lines
-        if not (balance := balances.get(line.pot(moment), Balance())).has_room(line.limit.micro_dollars, estimate)
+        if not (balance := line.balance(moment, balances)).has_room(line.limit.micro_dollars, estimate)
     ]
     order = list(Period)
     return max(refusals, key=lambda refusal: order.index(refusal.line.limit.period), default=None)

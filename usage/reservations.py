@@ -90,8 +90,8 @@ def _count_in(held: Reservation, balances: Mapping[Pot, Balance]) -> None:
 def _warn_of(lines: Iterable[Line], moment: datetime, balances: Mapping[Pot, Balance]) -> None:
     """Say in the log that a budget is nearly used up; once in each of its windows and each process."""
     for line in lines:
-        percent, pot = line.warn_at_percent, line.pot(moment)
-        if percent is None or pot in _warned or balances[pot].gone * 100 < line.limit.micro_dollars * percent:
+        percent, pot, balance = line.warn_at_percent, line.pot(moment), line.balance(moment, balances)
+        if percent is None or pot in _warned or balance.gone * 100 < line.limit.micro_dollars * percent:
             continue
         if len(_warned) >= _MAX_WARNED:
             _warned.clear()
@@ -101,7 +101,7 @@ def _warn_of(lines: Iterable[Line], moment: datetime, balances: Mapping[Pot, Bal
             budget=line.name,
             counts=pot.dimension,
             of=pot.value,
-            micro_dollars=balances[pot].gone,
+            micro_dollars=balance.gone,
             limit=line.limit.micro_dollars,
         )
 

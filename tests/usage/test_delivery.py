@@ -176,6 +176,7 @@ def test_a_day_that_is_over_goes_where_its_rest_is(deliverer: Deliverer, platfor
 def test_yesterdays_calls_wait_until_the_night_is_over(deliverer: Deliverer, platform: PlatformBooks) -> None:
     call(1_000, datetime(2026, 3, 3, 23, 59, tzinfo=UTC))
     call(2_000, datetime(2026, 3, 4, 0, 1, tzinfo=UTC))
+    assert deliverer.deliver_some(datetime(2026, 3, 4, 0, 9, tzinfo=UTC), 100) == 0
     assert deliverer.deliver_some(datetime(2026, 3, 4, 0, 59, tzinfo=UTC), 100) == 1
     assert platform.counter("ann", INFO)["dailyCost"] == Decimal("0.002")
     assert deliverer.deliver_some(datetime(2026, 3, 4, 1, 0, tzinfo=UTC), 100) == 1

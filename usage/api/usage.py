@@ -91,7 +91,7 @@ def my_budgets(*, by: Caller) -> Sequence[Standing]:
     now = timezone.now()
     lines = async_to_sync(current.book.lines_for)(by.principal)
     balances = balances_of({line.pot(now) for line in lines})
-    found = [Standing(line, balances[line.pot(now)], window_end(line.limit.period, now)) for line in lines]
+    found = [Standing(line, line.balance(now, balances), window_end(line.limit.period, now)) for line in lines]
     return sorted(found, key=lambda one: -one.per_cent)
 
 

@@ -1,13 +1,14 @@
 """The ledger rows that the platform's books have still to hear of. Everything here blocks."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Min, Q
+from django.db.models import Count, F, Min, Q, Sum
 
+from accounts.limits import Period
 from usage.insert import insert
 from usage.models import Delivery, UsageRecord
 from usage.platform.tables import platform_tables
@@ -15,9 +16,11 @@ from usage.platform.tables import platform_tables
 # Who has taken deliveries and has not come back by then is dead: others take them.
 LEASE = timedelta(seconds=60)
 LONGEST_PAUSE = timedelta(minutes=5)
-NIGHT_ENDS_AT = 1
-"""UTC hour. From midnight on the platform moves yesterday's counters into its history; a call of yesterday that came
-amid that would be lost or count twice, so it waits."""
+# From midnight (UTC) on the platform moves yesterday's counters into its history, one after the other. A call of today
+# that came before its counter's turn would count as yesterday's, so none is delivered in the first minutes; one of
+# yesterday that came amid it might be lost or count twice, so it waits for longer.
+NIGHT = timedelta(minutes=10)
+LONG_NIGHT = timedelta(hours=1)
 
 
 class Waiting(NamedTuple):
@@ -36,8 +39,11 @@ def put(records: Sequence[UsageRecord]) -> None:
 def claim(now: datetime, limit: int) -> list[UsageRecord]:
     """Rows to deliver now, oldest first; nobody else takes them for a while."""
     due = Delivery.objects.filter(due_at__lte=now, set_aside=False).order_by("due_at")
-    if now.hour < NIGHT_ENDS_AT:
-        due = due.filter(started_at__gte=now.replace(hour=0, minute=0, second=0, microsecond=0))
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if now - midnight < NIGHT:
+        return []
+    if now - midnight < LONG_NIGHT:
+        due = due.filter(started_at__gte=midnight)
     with transaction.atomic():
         if connection.features.has_select_for_update_skip_locked:
             due = due.select_for_update(skip_locked=True)
@@ -76,8 +82,11 @@ def waiting() -> Waiting:
     return Waiting(**found)
 
 
-def undelivered(calls_of: Q, since: datetime) -> int:
-    """Micro-dollars of calls since then that the platform's counters do not hold yet."""
-    calls = Delivery.objects.filter(started_at__gte=since).values("call_id")
-    costs = UsageRecord.objects.filter(calls_of, call_id__in=calls).values_list("micro_dollars", flat=True)
-    return sum(costs)
+def undelivered(calls: Q, since: Mapping[Period, datetime]) -> Mapping[Period, int]:
+    """Micro-dollars of these calls, from each of those moments on, that the platform's counters do not hold yet."""
+    waiting = UsageRecord.objects.filter(calls, call_id__in=Delivery.objects.values("call_id"))
+    sums = {
+        period.name: Sum("micro_dollars", filter=Q(started_at__gte=start), default=0) for period, start in since.items()
+    }
+    found = waiting.aggregate(**sums)
+    return {period: int(found[period.name]) for period in since}
