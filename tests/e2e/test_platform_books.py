@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,7 @@ def platform() -> Iterator[Platform]:
         rates = tables.make_table("model-rates", "ModelID")
         common = {"Provider": "OpenAI", "Available": True, "InputContextWindow": 128000, "OutputTokenLimit": 4096}
         rates.put_item(Item={"ModelID": COUNTED, "ModelName": "Counted", **common, **RATES})
+        tables.put("admin", config_id="rateLimit", data={"limits": [{"period": "Daily", "rate": 1}]})
         yield tables
 
 
@@ -55,19 +58,35 @@ async def test_every_call_reaches_the_platforms_books(
     key = key_of(platform, "jdoe@example.edu")
     runs = [(await service.ask(question(COUNTED), key=key)).headers["X-Run-Id"] for _ in range(3)]
     rows = [service.record(run) for run in runs]
-    soon(lambda: len(books.all("usage")) == len(runs))
-    told = {row["id"]: row for row in books.all("usage")}
+
+    def told_of() -> dict[str, Any]:
+        return {row["id"]: row for row in books.all("usage") if row["user"] == "jdoe@example.edu"}
+
+    soon(lambda: len(told_of()) == len(runs))
+    told = told_of()
     for row in rows:
         item = told[row["call_id"] if "-" in row["call_id"] else _dashed(row["call_id"])]
         assert (item["user"], item["accountId"], item["modelId"]) == ("jdoe@example.edu", "lab-7", COUNTED)
         assert (item["inputTokens"], item["outputTokens"]) == (1000, 70)
         assert item["details"]["api_key_id"].startswith("jdoe@example.edu/ownerKey/")
-    (counter,) = books.all("costs")
+    (counter,) = [row for row in books.all("costs") if row["id"] == "jdoe@example.edu"]
     assert counter["dailyCost"] == 3 * COST == sum(counter["hourlyCost"])
     assert counter["accountInfo"].startswith("lab-7#jdoe@example.edu/ownerKey/")
     soon(lambda: not service.sql("SELECT * FROM usage_delivery"))
     metrics = (await service.ask(path="/metrics", method="GET")).raw.decode()
     assert "amplify_deliveries_set_aside 0" in metrics
+
+
+async def test_what_other_services_have_spent_uses_a_limit_up(
+    service: Service, platform: Platform, books: PlatformBooks
+) -> None:
+    books.spent_by_others("spender@example.edu", "general_account#NA", "1.25", hour=datetime.now(UTC).hour)
+    refused = await service.ask(question(COUNTED), key=key_of(platform, "spender@example.edu"))
+    assert refused.status == 429
+    assert refused.json["error"] == (
+        "Request limit reached. Current Spent: $1.25 spent today. Amplify Set Rate limit: $1.00 / Daily"
+    )
+    assert (await service.ask(question(COUNTED), key=key_of(platform, "saver@example.edu"))).status == 200
 
 
 def _dashed(text: str) -> str:
