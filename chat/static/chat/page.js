@@ -3,6 +3,7 @@
 import { applyEvent, canAskAgain, ending, newAnswer, newId, visibleStatuses } from "./answer.js";
 import { Link } from "./link.js";
 import { element, show } from "./markup.js";
+import { showSpending } from "./spending.js";
 
 const KEPT = "amplify-chat";
 const KEEP_EVERY = 1_000; // milliseconds between two savings while an answer grows
@@ -17,6 +18,7 @@ const [scroller, empty, conversation, statuses, connection, composer, question, 
   "scroller", "empty", "conversation", "statuses", "connection", "composer", "question", "send", "stop", "spoken",
 ].map((id) => document.getElementById(id));
 const fresh = document.getElementById("new");
+const spending = document.getElementById("spending");
 const user = document.body.dataset.user;
 
 let messages = restored();
@@ -143,6 +145,7 @@ function finish(reason) {
   speak(answer, Infinity);
   if (hadFocus) question.focus();
   keep();
+  showSpending(spending); // it is in the books before its end is said
 }
 
 function fail(code, message) {
@@ -352,3 +355,4 @@ for (const [message, view] of views) if (message === pending) view.spoken = view
 fitQuestion();
 scroller.scrollTop = scroller.scrollHeight;
 link.wake();
+showSpending(spending);
