@@ -13,6 +13,7 @@ from accounts.api.urls import urlpatterns
 from core.errors import AmplifyError
 from tests.accounts.rest import Reply, Visitor, signed_in, with_key
 from tests.harness import Service
+from usage.api.urls import urlpatterns as usage_patterns
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PUBLIC = ("schema/", "docs/")
@@ -22,7 +23,7 @@ NOTHING = "no/such/address/"
 def addresses() -> list[str]:
     """Every address of the API, with ids that nothing has; and one that is none."""
     converters = {"uuid:key_id": str(UUID(int=7, version=4)), "str:group_id": "no-group", "str:user_id": "nobody"}
-    routes = [str(pattern.pattern) for pattern in urlpatterns]
+    routes = [str(pattern.pattern) for pattern in (*usage_patterns, *urlpatterns)]
     filled = [re.sub(r"<([^>]+)>", lambda match: converters[match[1]], route) for route in routes]
     return [address or NOTHING for address in filled]
 

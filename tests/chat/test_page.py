@@ -104,6 +104,10 @@ def test_what_a_keyboard_and_a_screen_reader_need() -> None:
     assert page.element("p", id="connection")["role"] == "status"
 
 
+def test_what_is_left_is_shown_once_it_is_known() -> None:
+    assert "hidden" in page_of().element("p", id="spending")
+
+
 def test_signing_out_is_a_post_with_a_token() -> None:
     page = page_of()
     form = page.element("form", id="sign-out")

@@ -1,8 +1,11 @@
 """Running counters out of our own sums: the contract, on both databases that we keep books in, and what they cost."""
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.principal import GENERAL_ACCOUNT
+from tests.databases import ROOT, environment, postgres_database
+from usage.counter_backends import get_counters
 from usage.counters import Counters, Payer
 from usage.counters_testing import NOW, CountersContract, someone
 from usage.ledger import write
@@ -90,3 +95,21 @@ def test_a_page_costs_the_same_queries_however_many_stand_on_it() -> None:
         counters.months_of("user-001", NOW.date())
         counters.months_by_payer("user-001", NOW.date())
     assert len(asked) == 4
+
+
+def test_which_counters_are_read_is_the_tables_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(get_counters(), OwnCounters)
+    given: list[object] = []
+    monkeypatch.setattr("usage.counter_backends.platform_tables", lambda: "the platform's tables")
+    monkeypatch.setattr("usage.counter_backends.import_string", lambda name: given.append(name) or given.append)
+    get_counters()
+    assert given == ["usage.platform.counters.PlatformCounters", "the platform's tables"]
+
+
+def test_the_contract_holds_on_postgresql(postgres: tuple[object, Path]) -> None:
+    """In a process of its own, as Django knows one database."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::TestOwnCounters"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(postgres_database(*postgres)), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-2_000:]
