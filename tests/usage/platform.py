@@ -1,7 +1,8 @@
 """The platform's tables for books on a moto server, and its other services' hands on them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
+from threading import Lock
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,21 @@ _INDEXES = {
     "costs": [("record-type-user-index", "record_type", "id")],
     "history": [("record-type-user-index", "record_type", "userDate")],
 }
+
+
+one_at_a_time = Lock()
+"""Hold it around writes that others may meet. DynamoDB's transactions are isolated; moto undoes a failed one by putting
+back the tables as they were before it, and what others have written meanwhile is gone."""
+
+
+def isolated(write: Callable[..., Any]) -> Callable[..., Any]:
+    """Writes as DynamoDB isolates them."""
+
+    def locked(*args: Any, **kwargs: Any) -> Any:
+        with one_at_a_time:
+            return write(*args, **kwargs)
+
+    return locked
 
 
 class PlatformBooks:

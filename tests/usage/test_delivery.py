@@ -17,7 +17,7 @@ from core.errors import ConfigurationError
 from core.ids import new_uuid
 from tests.accounts.test_stores_dynamodb import running_moto
 from tests.usage.conftest import reservation, row_of
-from tests.usage.platform import PlatformBooks, use_tables
+from tests.usage.platform import PlatformBooks, isolated, use_tables
 from usage.ledger import write
 from usage.models import Delivery, UsageRecord
 from usage.platform import delivery, outbox
@@ -226,8 +226,11 @@ def test_what_the_tables_never_take_is_set_aside_and_blocks_nothing(
     assert platform.counter("odd", INFO)["dailyCost"] == Decimal("0.001") and not Delivery.objects.exists()
 
 
-def test_many_at_once_from_several_threads_count_once(tables: PlatformTables, platform: PlatformBooks) -> None:
-    """Two processes that have, for whatever reason, claimed the same rows."""
+def test_many_at_once_from_several_threads_count_once(
+    tables: PlatformTables, platform: PlatformBooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that have, for whatever reason, claimed the same rows."""
+    monkeypatch.setattr(delivery, "write_together", isolated(delivery.write_together))
     records = [call(1_000) for _ in range(40)]
     deliverers = [Deliverer(tables) for _ in range(4)]
     threads = [

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 
 from core.dynamodb import ConditionFailed, DynamoFailed
 from tests.accounts.test_stores_dynamodb import running_moto
-from tests.usage.platform import PlatformBooks, use_tables
+from tests.usage.platform import PlatformBooks, isolated, use_tables
 from usage.platform import nightly
 from usage.platform.nightly import roll
 from usage.platform.tables import PlatformTables
@@ -109,14 +109,18 @@ def test_counters_as_services_leave_them(platform: PlatformBooks, tables: Platfo
     assert history(platform) == {"ben#2026-03-03": 1}
 
 
-def test_what_comes_meanwhile_is_not_lost(platform: PlatformBooks, tables: PlatformTables) -> None:
-    """Others go on adding while two jobs run at once."""
+def test_what_comes_meanwhile_is_not_lost(
+    platform: PlatformBooks, tables: PlatformTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others go on adding while several jobs run at once."""
+    monkeypatch.setattr(nightly, "write_together", isolated(nightly.write_together))
     done, added = Event(), []
+    spent_by_others = isolated(platform.spent_by_others)
     platform.spent_by_others("ann", INFO, "1", hour=3)
 
     def spend() -> None:
-        while not done.is_set():
-            platform.spent_by_others("ann", INFO, "0.001", hour=0)
+        while not done.wait(0.02):  # fifty calls a second of one user
+            spent_by_others("ann", INFO, "0.001", hour=0)
             added.append(1)
 
     spender = Thread(target=spend)

@@ -284,6 +284,12 @@ def test_nothing_asks_the_ledger_and_little_the_database(path: str, most: int) -
 def test_nobody_is_answered_without_a_credential_or_a_database(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert get(Unauthorized(), path).status == 401
 
+    async def one_limit(principal: Principal) -> list[Line]:
+        limit = SpendLimit(period=Period.DAILY, micro_dollars=1)
+        return [Line(dimension=Dimension.USER, value=principal.user_id, limit=limit, source="admin")]
+
+    monkeypatch.setattr(current, "book", BudgetBook([one_limit]))
+
     def away(*_: Any, **__: Any) -> Any:
         raise OperationalError("pulled")
 
