@@ -108,7 +108,7 @@ def _columns(vendor: str, group_sets: Sequence[str], first: datetime, step: time
 
 def fill(rows: int, *, until: datetime | None = None) -> None:
     """Add `rows` calls to an empty ledger in the configured database, and make the sums."""
-    from django.db import connection, transaction  # noqa: PLC0415 - Django is set up by now
+    from django.db import connection  # noqa: PLC0415 - Django is set up by now
 
     from usage import group_sets, roll_ups  # noqa: PLC0415
     from usage.models import UsageRecord  # noqa: PLC0415
@@ -133,22 +133,10 @@ def fill(rows: int, *, until: datetime | None = None) -> None:
         for index in indexes:
             editor.add_index(UsageRecord, index)
         _say("indexes")
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_days_sql(connection.vendor))
     _say(f"{roll_ups.rebuild():,} sums")
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
     _say("analysed")
-
-
-def _days_sql(vendor: str) -> str:
-    day = "CAST(ended_at AT TIME ZONE 'UTC' AS date)" if vendor == "postgresql" else "substr(ended_at, 1, 10)"
-    sums = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "micro_dollars")
-    return (
-        f"INSERT INTO usage_usageday (day, user_id, account_id, model_id, outcome, calls, {', '.join(sums)}) "
-        f"SELECT {day}, user_id, account_id, model_id, outcome, COUNT(*), {', '.join(f'SUM({name})' for name in sums)} "
-        "FROM usage_usagerecord GROUP BY 1, 2, 3, 4, 5"
-    )
 
 
 _BEGAN = time.monotonic()

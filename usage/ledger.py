@@ -1,26 +1,20 @@
 """Write ledger rows and everything that is summed from them, in one transaction. Everything here blocks."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date
-from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from usage import group_sets, reservations, roll_ups
 from usage.insert import insert
-from usage.models import UsageDay, UsageRecord
+from usage.models import UsageRecord
 from usage.platform import outbox
 
 log = structlog.get_logger(__name__)
 
 # The database is busy or away, and the same may go through later.
 AWAY = (OperationalError, InterfaceError)
-
-_Key = tuple[date, str, str, str, str]
-_SUMS = ("calls", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "micro_dollars")
 
 
 def write(records: Sequence[UsageRecord], *, deliver: bool = True) -> int:
@@ -48,7 +42,6 @@ def book(records: Sequence[UsageRecord], *, believe_reservations: bool = False, 
     insert(new)
     if deliver:
         outbox.put(new)
-    _add_to_days(new)
     roll_ups.add(new)
     return len(new)
 
@@ -88,30 +81,3 @@ def report(event: str, record: UsageRecord, *, reason: str) -> None:
 def known_calls(call_ids: Iterable[UUID]) -> set[UUID]:
     """Those of these calls that have a row."""
     return set(UsageRecord.objects.filter(call_id__in=list(call_ids)).values_list("call_id", flat=True))
-
-
-def _add_to_days(records: Iterable[UsageRecord]) -> None:
-    sums: dict[_Key, list[int]] = defaultdict(lambda: [0] * len(_SUMS))
-    for record in records:
-        day = record.ended_at.astimezone(UTC).date()
-        key = (day, record.user_id, record.account_id, record.model_id, record.outcome)
-        added = (1, *(getattr(record, name) for name in _SUMS[1:]))
-        sums[key] = [old + more for old, more in zip(sums[key], added, strict=True)]
-    # In one order always, so that two writers cannot wait for each other.
-    rows: list[tuple[Any, ...]] = [(*key, *sums[key]) for key in sorted(sums)]
-    with connection.cursor() as cursor:
-        cursor.executemany(_UPSERT, rows)
-
-
-def _upsert_sql() -> str:
-    table = UsageDay._meta.db_table
-    columns = ("day", "user_id", "account_id", "model_id", "outcome", *_SUMS)
-    # Names come from this module, values are parameters.
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))}) "  # noqa: S608
-        "ON CONFLICT (day, user_id, account_id, model_id, outcome) DO UPDATE SET "
-        + ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in _SUMS)
-    )
-
-
-_UPSERT = _upsert_sql()

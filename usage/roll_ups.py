@@ -24,7 +24,9 @@ FIRST_TOKEN: Mapping[str, int | None] = {
     "first_token_later": None,
 }
 SUMS = ("calls", "failed_calls", "estimated_calls", "unpriced_calls", *TOKENS, "micro_dollars", *FIRST_TOKEN)
-COMBINED = (*("user_id", "account_id", "model_id", "api_key_id", "group_set", "provider", "assistant", "purpose"),)
+COMBINED = (
+    *("user_id", "account_id", "model_id", "api_key_id", "group_set", "provider", "assistant", "purpose", "outcome"),
+)
 COMBINATION_KEY = ("span", "starts_at", *COMBINED)
 _COMBINATION_SPANS = (Span.DAY, Span.MONTH)
 

@@ -183,7 +183,9 @@ async def test_leaving_before_the_first_token(service: Service) -> None:
 async def test_days_are_the_sums_of_their_rows(service: Service) -> None:
     await asyncio.gather(*(service.chat(SHORT) for _ in range(20)))
     rows = service.sql("SELECT count(*) c, sum(input_tokens) i, sum(output_tokens) o FROM usage_usagerecord")
-    days = service.sql("SELECT sum(calls) c, sum(input_tokens) i, sum(output_tokens) o FROM usage_usageday")
+    days = service.sql(
+        "SELECT sum(calls) c, sum(input_tokens) i, sum(output_tokens) o FROM usage_combination WHERE span = 'day'"
+    )
     assert tuple(rows[0]) == tuple(days[0])
 
 

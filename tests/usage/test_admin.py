@@ -18,13 +18,14 @@ from django.utils import timezone
 
 from accounts.models import User
 from bench.ledger import fill
-from usage import ledger
+from usage import group_sets, ledger
 from usage.models import Outcome, UsageRecord
 
 pytestmark = pytest.mark.django_db
 URL = "/admin/usage/usagerecord/"
 NOON = datetime(2026, 3, 15, 12, tzinfo=UTC)
 SUMMED = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "micro_dollars")
+GROUPS = (frozenset(), frozenset({"staff"}), frozenset({"staff", "hpc"}), frozenset({"students"}))
 EVERY_KIND = [
     dict(parse_qsl(query))
     for query in (
@@ -32,6 +33,9 @@ EVERY_KIND = [
         *("user=ann&day=2026-03-15", "account=physics&model=gpt-4o", "user=ann&model=gpt-4o&outcome=finished"),
         "account=physics&model=gpt-4o&outcome=failed&day=2026-03-15",
         *("q=an", "q=gpt&account=physics", "q=run_7", "q=run_7&user=ann"),
+        *("group=staff", "group=(none)", "group=nobody", "assistant=tutor", "assistant=(none)", "purpose=title"),
+        *("key=ann/ownerKey/1", "key=(none)&model=llama", "group=hpc&model=gpt-4o&outcome=finished&day=2026-03-15"),
+        *("group=staff&assistant=tutor&purpose=title&user=ann", "group=staff&q=gpt", "purpose=title&q=an"),
     )
 ]
 
@@ -60,10 +64,10 @@ def call(**fields: Any) -> UsageRecord:
         "provider": "openai",
         "outcome": Outcome.FINISHED,
         "price_version": "list 1",
-        "ended_at": NOON,
+        "started_at": NOON,
         **fields,
     }
-    return UsageRecord(started_at=given["ended_at"] - timedelta(seconds=2), **given)
+    return UsageRecord(ended_at=given["started_at"] + timedelta(seconds=2), **given)
 
 
 def some_calls(number: int, seed: int = 1) -> list[UsageRecord]:
@@ -76,7 +80,11 @@ def some_calls(number: int, seed: int = 1) -> list[UsageRecord]:
             account_id=rand.choice(["physics", "law"]),
             model_id=rand.choice(["gpt-4o", "gpt-4o-mini", "llama"]),
             outcome=rand.choice(["finished", "finished", "failed", "killed"]),
-            ended_at=NOON + timedelta(hours=12 * rand.randrange(-4, 4)),
+            api_key_id=rand.choice(["", "ann/ownerKey/1"]),
+            assistant=rand.choice(["", "default", "tutor"]),
+            purpose=rand.choice(["answer", "title"]),
+            group_set=group_sets.name_of(rand.choice(GROUPS)),
+            started_at=NOON + timedelta(hours=12 * rand.randrange(-4, 4)),
             **{name: rand.randrange(10**6) for name in SUMMED},
         )
         for _ in range(number)
@@ -94,8 +102,13 @@ def agrees(row: UsageRecord, query: dict[str, str]) -> bool:
     term = query.get("q", "")
     found = row.run_id == term or row.user_id.startswith(term) or row.model_id.startswith(term)
     columns = {"user": row.user_id, "account": row.account_id, "model": row.model_id, "outcome": row.outcome}
-    columns["day"] = row.ended_at.date().isoformat()
-    return found and all(columns[name] == value for name, value in query.items() if name != "q")
+    columns["day"] = row.started_at.date().isoformat()
+    columns |= {"key": row.api_key_id, "assistant": row.assistant, "purpose": row.purpose}
+    groups = next(groups for groups in [*GROUPS, frozenset()] if group_sets.name_of(groups) == row.group_set)
+    if (group := query.get("group")) is not None and not (group in groups or (group == "(none)" and not groups)):
+        return False
+    wanted = {name: "" if value == "(none)" else value for name, value in query.items()}
+    return found and all(columns[name] == value for name, value in wanted.items() if name not in ("q", "group"))
 
 
 def walk(client: Client, query: dict[str, str], link: str = "older") -> list[list[int]]:
@@ -147,7 +160,7 @@ class TestSelection:
         write(rows)
         cl = listed(admin_client, query)
         selected = [row for row in rows if agrees(row, query)]
-        newest_first = sorted(selected, key=lambda row: (row.ended_at, row.pk), reverse=True)
+        newest_first = sorted(selected, key=lambda row: (row.started_at, row.pk), reverse=True)
         assert [row.pk for row in cl.result_list] == [row.pk for row in newest_first]
         assert cl.totals.calls == len(selected)
         for name in SUMMED:
@@ -160,21 +173,21 @@ class TestSelection:
     def test_periods(
         self, admin_client: Client, monkeypatch: pytest.MonkeyPatch, period: str, days_ago: set[int]
     ) -> None:
-        write([call(ended_at=NOON - timedelta(days=days), run_id=f"run_{days}") for days in range(80)])
+        write([call(started_at=NOON - timedelta(days=days), run_id=f"run_{days}") for days in range(80)])
         monkeypatch.setattr("usage.review.periods.utc_today", NOON.date)
         cl = listed(admin_client, {"day": period})
-        assert {(NOON - row.ended_at).days for row in cl.result_list} == days_ago
+        assert {(NOON - row.started_at).days for row in cl.result_list} == days_ago
 
     def test_last_month_has_both_its_ends(self, admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         ends = [datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 28, 23, 59, 59, 999_999, tzinfo=UTC)]
         outside = [ends[0] - timedelta(microseconds=1), ends[1] + timedelta(microseconds=1)]
-        write([call(ended_at=moment) for moment in ends + outside])
+        write([call(started_at=moment) for moment in ends + outside])
         monkeypatch.setattr("usage.review.periods.utc_today", NOON.date)
-        assert [row.ended_at for row in listed(admin_client, {"day": "last-month"}).result_list] == ends[::-1]
+        assert [row.started_at for row in listed(admin_client, {"day": "last-month"}).result_list] == ends[::-1]
 
     @pytest.mark.parametrize("day", ["today", "yesterday", "week", "month", "last-month", "0001-01-01", "9999-12-31"])
     def test_days_at_the_ends_of_time(self, admin_client: Client, day: str) -> None:
-        write([call(ended_at=timezone.now())])
+        write([call(started_at=timezone.now())])
         assert listed(admin_client, {"day": day, "account": "physics", "model": "gpt-4o"}) is not None
 
     @pytest.mark.parametrize(
@@ -195,6 +208,16 @@ class TestSelection:
         row = call()
         row.save()
         assert list(listed(admin_client, {"account": "physics", "model": "gpt-4o"}).result_list) == [row]
+
+    def test_a_group_with_very_many_sets(self, admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Then they are not read one by one."""
+        monkeypatch.setattr("usage.admin.selection.MAX_SETS", 1)
+        rows = some_calls(60)
+        write(rows)
+        query = {"group": "staff", "model": "gpt-4o"}
+        cl = listed(admin_client, query)
+        selected = [row for row in rows if agrees(row, query)]
+        assert {row.pk for row in cl.result_list} == {row.pk for row in selected} and cl.totals.calls == len(selected)
 
 
 class TestSearch:
@@ -230,7 +253,7 @@ class TestSearch:
         self, admin_client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("usage.admin.totals.MAX_ROWS", 3)
-        write([call(micro_dollars=cost, ended_at=NOON + timedelta(seconds=cost)) for cost in (1, 2, 4, 8, 16)])
+        write([call(micro_dollars=cost, started_at=NOON + timedelta(seconds=cost)) for cost in (1, 2, 4, 8, 16)])
         response = admin_client.get(URL, {"q": "run_1"})
         assert response.context["cl"].totals.micro_dollars == 4 + 8 + 16
         assert "The totals are of the newest 3 calls of this run." in response.content.decode()
@@ -247,11 +270,11 @@ class TestPages:
         rows = some_calls(60)
         write(rows)
         pages = walk(admin_client, query)
-        newest_first = sorted(rows, key=lambda row: (row.ended_at, row.pk), reverse=True)
+        newest_first = sorted(rows, key=lambda row: (row.started_at, row.pk), reverse=True)
         assert list(chain.from_iterable(pages)) == [row.pk for row in newest_first if agrees(row, query)]
         assert all(len(page) == 7 for page in pages[:-1])
-        oldest = UsageRecord.objects.order_by("ended_at", "pk")[0]
-        past_it = f"{int((oldest.ended_at - timedelta(days=9)).timestamp()) * 10**6}-0"
+        oldest = UsageRecord.objects.order_by("started_at", "pk")[0]
+        past_it = f"{int((oldest.started_at - timedelta(days=9)).timestamp()) * 10**6}-0"
         back = walk(admin_client, {**query, "after": past_it}, "newer")
         assert list(chain.from_iterable(back[::-1])) == list(chain.from_iterable(pages))
 
@@ -259,11 +282,11 @@ class TestPages:
         self, admin_client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("usage.admin.UsageRecordAdmin.list_per_page", 2)
-        write([call(ended_at=NOON + timedelta(seconds=second)) for second in range(4)])
+        write([call(started_at=NOON + timedelta(seconds=second)) for second in range(4)])
         first = listed(admin_client)
-        write([call(ended_at=NOON + timedelta(seconds=60))])
+        write([call(started_at=NOON + timedelta(seconds=60))])
         second = listed(admin_client, first.older_link())
-        assert [row.ended_at.second for row in [*first.result_list, *second.result_list]] == [3, 2, 1, 0]
+        assert [row.started_at.second for row in [*first.result_list, *second.result_list]] == [3, 2, 1, 0]
 
     @pytest.mark.parametrize("name", ["before", "after"])
     @pytest.mark.parametrize(
@@ -386,7 +409,7 @@ class TestSpeed:
         at = f"{int(NOON.timestamp()) * 10**6}-20"
         with CaptureQueriesContext(connection) as captured:
             listed(client, {**query, **({cursor: at} if cursor else {})})
-        assert len(captured) <= 12
+        assert len(captured) <= (14 if "group" in query else 12)  # which sets the group is in, and all of them at once
         for sql in _selects(captured):
             if "usage_usagerecord" in sql:
                 _assert_walks_an_index(sql)

@@ -22,7 +22,7 @@ from usage.group_sets import groups_of
 from usage.ledger import write
 from usage.models import Budget, Price, UsageRecord
 from usage.reservations import keep
-from usage.review.asked import NONE, Asked
+from usage.review.asked import FILTERS, NONE, Asked
 from usage.review.cover import cover
 from usage.review.forecast import forecast
 from usage.review.periods import each_day
@@ -210,6 +210,20 @@ def test_one_drills_down_to_a_call(finance: Client) -> None:
     assert listed.context["cl"].totals.calls == 1
     call = listed.context["cl"].result_list[0]
     assert finance.get(f"/admin/usage/usagerecord/{call.pk}/change/").status_code == 200
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_whatever_one_reviews_by_leads_to_its_calls(finance: Client, name: str) -> None:
+    """With the same sums: also where a call began on the last day of the period and ended after it."""
+    midnight = datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC)
+    crossing = row(frozenset({"hpc"}), started_at=midnight, ended_at=midnight + timedelta(seconds=9), micro_dollars=5)
+    write([*calls(60), crossing])
+    response = finance.get(URL, {"day": "2026-03-01..2026-03-31", "further": name})
+    (table,) = [table for table in response.context["tables"] if table.name == name]
+    assert table.rows
+    for one in table.rows:
+        totals = finance.get(f"/admin/usage/usagerecord/?{one.only}").context["cl"].totals
+        assert (totals.calls, totals.micro_dollars) == (one.part.calls, one.part.micro_dollars), one.name
 
 
 class TestBudgets:

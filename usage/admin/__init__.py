@@ -18,7 +18,7 @@ from usage.admin.deliveries import DeliveryAdmin
 from usage.admin.filters import DayFilter, OutcomeFilter, ValueFilter
 from usage.admin.overview import OverviewAdmin
 from usage.admin.prices import PriceAdmin
-from usage.admin.selection import COLUMNS, DAY, Selection, asked
+from usage.admin.selection import COLUMNS, DAY, GROUP, Selection, asked
 from usage.admin.totals import recent_days, top_values
 from usage.group_sets import groups_of
 from usage.models import UsageRecord
@@ -28,15 +28,15 @@ __all__ = ["BudgetAdmin", "DeliveryAdmin", "OverviewAdmin", "PriceAdmin", "Usage
 # With a link to the overview before all else, for who comes for that.
 admin.site.index_template = "usage/index.html"
 
-_PARAMETERS = frozenset({DAY, *COLUMNS})
+_PARAMETERS = frozenset({DAY, GROUP, *COLUMNS})
 _PAGE_SIZE = 100
 _DETAILS: dict[str | None, tuple[str, ...]] = {
-    None: ("ended", "outcome_shown", "error_code", "user_id", "account_id", "model_id", "provider"),
+    None: ("started", "outcome_shown", "error_code", "user_id", "account_id", "model_id", "provider"),
     "Money and tokens": (
         *("cost", "price_version", "input_tokens", "cache_read_tokens", "cache_write_tokens"),
         *("output_tokens", "reasoning_tokens", "counted_by"),
     ),
-    "Time": ("started", "first_token", "took"),
+    "Time": ("ended", "first_token", "took"),
     "Whence": ("run_id", "request_id", "call_id", "api_key_id", "groups", "assistant", "purpose"),
     "The vendor's own words": ("vendor_said",),
 }
@@ -88,9 +88,14 @@ class UsageRecordAdmin(admin.ModelAdmin[UsageRecord]):
             partial(ValueFilter, name=name, values=top_values(COLUMNS[name], days))
             for name in ("model", "user", "account")
         ]
-        chosen_key = asked(request).get("key")  # set by the usage overview; there is nothing to offer
-        by_key = [partial(ValueFilter, name="key", values=[chosen_key])] if chosen_key else []
-        return [DayFilter, *by_cost, *by_key, OutcomeFilter]
+        # Set by the usage overview; of these there is nothing to offer.
+        params = asked(request)
+        set_elsewhere = [
+            partial(ValueFilter, name=name, values=[params[name]])
+            for name in ("group", "key", "assistant", "purpose")
+            if params.get(name)
+        ]
+        return [DayFilter, *by_cost, *set_elsewhere, OutcomeFilter]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):

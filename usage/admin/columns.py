@@ -72,7 +72,7 @@ class Columns:
 
     def all(self) -> list[Callable[[UsageRecord], Any]]:
         return [
-            self.ended, self.user, self.account, self.model, self.tokens_in, self.tokens_cached, self.tokens_out,
+            self.started, self.user, self.account, self.model, self.tokens_in, self.tokens_cached, self.tokens_out,
             self.cost, self.first_token, self.duration, self.outcome, self.run,
         ]  # fmt: skip
 
@@ -82,9 +82,9 @@ class Columns:
         parts = format_html_join("", "{}<wbr>", ((part,) for part in _BREAKS.split(text)))
         return format_html('<a href="?{}" title="Only {}">{}</a>', query, text, parts)
 
-    @admin.display(description="Ended (UTC)")
-    def ended(self, row: UsageRecord) -> SafeString:
-        at = row.ended_at.astimezone(UTC)
+    @admin.display(description="Started (UTC)")
+    def started(self, row: UsageRecord) -> SafeString:
+        at = row.started_at.astimezone(UTC)
         detail = reverse("admin:usage_usagerecord_change", args=(row.pk,))
         day = f"{at:%Y-%m-%d}"
         return format_html(

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 from django.db.models import Max, Min, Q, QuerySet, Sum
 
 from usage.admin.rows import NEWEST_FIRST, OLDEST_FIRST, UNSEEN, Window, rows_of
-from usage.admin.selection import Selection
-from usage.models import UsageDay, UsageRecord
-from usage.review.periods import Days
+from usage.admin.selection import Selection, Value, agrees
+from usage.models import Combination, Span, UsageRecord
+from usage.review.periods import ONE_DAY, Days, next_month
+from usage.roll_ups import beginning
 
 OLDER, NEWER = "before", "after"
-_Value = tuple[str, str]
+_Chosen = tuple[str, Value]
 """A column and what it is to be."""
 # One value of these has few calls, so that their index is walked without asking which is best.
 _FEW = ("run_id", "api_key_id", "user_id")
@@ -30,7 +31,7 @@ _CURSOR = re.compile(r"([0-9]{1,17})-([0-9]{1,18})")
 class Cursor:
     """The row that a page lies next to: on its older side, or on its newer side."""
 
-    ended_at: datetime
+    started_at: datetime
     pk: int
     newer: bool = False
 
@@ -43,17 +44,17 @@ class Cursor:
         return None
 
     def window(self) -> Window:
-        return Window(first=self.ended_at) if self.newer else Window(last=self.ended_at)
+        return Window(first=self.started_at) if self.newer else Window(last=self.started_at)
 
     def beyond(self) -> Q:
         """Together with the window: strictly on the cursor's side, also among rows of the same microsecond."""
         if self.newer:
-            return Q(ended_at__gt=self.ended_at) | Q(pk__gt=self.pk)
-        return Q(ended_at__lt=self.ended_at) | Q(pk__lt=self.pk)
+            return Q(started_at__gt=self.started_at) | Q(pk__gt=self.pk)
+        return Q(started_at__lt=self.started_at) | Q(pk__lt=self.pk)
 
 
 def cursor_at(row: UsageRecord) -> str:
-    return f"{(row.ended_at - _EPOCH) // _MICROSECOND}-{row.pk}"
+    return f"{(row.started_at - _EPOCH) // _MICROSECOND}-{row.pk}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +93,13 @@ def _first(walks: Sequence[QuerySet[UsageRecord]], number: int, order: tuple[str
         return list(heads[0])
     any_head = reduce(or_, (Q(pk__in=head.values("pk")) for head in heads))
     found = UsageRecord.objects.defer(*UNSEEN).filter(any_head).order_by()
-    return sorted(found, key=lambda row: (row.ended_at, row.pk), reverse=order == NEWEST_FIRST)[:number]
+    return sorted(found, key=lambda row: (row.started_at, row.pk), reverse=order == NEWEST_FIRST)[:number]
 
 
 def _walks(selection: Selection, cursor: Cursor | None) -> list[QuerySet[UsageRecord]]:
     """The rows of each branch on the cursor's side, on the index that passes the fewest others."""
     branches, window = selection.branches(), Window.of(selection.days)
-    calls: Mapping[_Value, int] = {}
+    calls: Mapping[_Chosen, int] = {}
     if any(len(branch) > 1 and branch.keys().isdisjoint(_FEW) for branch in branches):
         plan = _plan(branches, selection, cursor)
         calls = plan.calls
@@ -112,41 +113,48 @@ def _walks(selection: Selection, cursor: Cursor | None) -> list[QuerySet[UsageRe
     return walks if cursor is None else [walk.filter(cursor.beyond()) for walk in walks]
 
 
-def _least(branch: Mapping[str, str], calls: Mapping[_Value, int]) -> str | None:
+def _least(branch: Mapping[str, Value], calls: Mapping[_Chosen, int]) -> str | None:
     """The column whose value has the fewest calls; a run has the fewest of all, and then a user."""
     for column in _FEW:
         if column in branch:
             return column
-    return min(branch, key=lambda column: calls.get((column, branch[column]), 0), default=None)
+    single = [column for column, value in branch.items() if isinstance(value, str)]
+    return min(single, key=lambda column: calls.get((column, branch[column]), 0), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    calls: Mapping[_Value, int]
+    calls: Mapping[_Chosen, int]
     known: bool
-    """The sums per day know such calls. If not, they do not hide rows that are there all the same."""
+    """The sums know such calls. If not, they do not hide rows that are there all the same."""
     days: Days | None
     """Between which days, on the cursor's side, the rows are."""
 
 
-def _plan(branches: Sequence[Mapping[str, str]], selection: Selection, cursor: Cursor | None) -> _Plan:
-    """Ask the sums per day, which know all combinations, where to look for this one."""
+def _plan(branches: Sequence[Mapping[str, Value]], selection: Selection, cursor: Cursor | None) -> _Plan:
+    """Ask the sums, which know all combinations, where to look for this one."""
     values = list(dict.fromkeys(value for branch in branches for value in branch.items()))
-    selected = selection.of_sums()
-    ahead = selected & _days_ahead(cursor)
-    asked: dict[str, Any] = {"first": Min("day", filter=ahead), "last": Max("day", filter=ahead)}
-    asked |= {"known": Max("day", filter=selected)}
-    asked |= {f"calls_{place}": Sum("calls", filter=Q(value), default=0) for place, value in enumerate(values)}
-    any_agrees = reduce(or_, (Q(value) for value in values))
-    told = UsageDay.objects.filter(selection.days.of_sums() & any_agrees).aggregate(**asked)
+    selected, span = selection.of_sums(), selection.days.span
+    ahead = selected & _sums_ahead(cursor, span)
+    asked: dict[str, Any] = {"first": Min("starts_at", filter=ahead), "last": Max("starts_at", filter=ahead)}
+    asked |= {"known": Max("starts_at", filter=selected)}
+    asked |= {f"calls_{place}": Sum("calls", filter=agrees(*value), default=0) for place, value in enumerate(values)}
+    any_agrees = reduce(or_, (agrees(*value) for value in values))
+    told = Combination.objects.filter(selection.days.of_sums() & any_agrees).aggregate(**asked)
     return _Plan(
         calls={value: told[f"calls_{place}"] for place, value in enumerate(values)},
         known=told["known"] is not None,
-        days=None if told["first"] is None else Days(told["first"], told["last"]),
+        days=None if told["first"] is None else _days_of(told["first"].date(), told["last"].date(), span),
     )
 
 
-def _days_ahead(cursor: Cursor | None) -> Q:
+def _days_of(first: date, last: date, span: Span) -> Days:
+    return Days(first, last if span is Span.DAY else next_month(last) - ONE_DAY)
+
+
+def _sums_ahead(cursor: Cursor | None, span: Span) -> Q:
+    """Those of the day, or the month, that the cursor lies in, and beyond."""
     if cursor is None:
         return Q()
-    return Q(day__gte=cursor.ended_at.date()) if cursor.newer else Q(day__lte=cursor.ended_at.date())
+    start = beginning(cursor.started_at, span)
+    return Q(starts_at__gte=start) if cursor.newer else Q(starts_at__lte=start)

@@ -6,16 +6,17 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from django.db.models import CharField, F, Func, Q, QuerySet
-from django.db.models.lookups import Exact
+from django.db.models.lookups import Exact, In
 
+from usage.admin.selection import Value
 from usage.models import UsageRecord
 from usage.review.periods import Days
 
-NEWEST_FIRST = ("-ended_at", "-pk")
-OLDEST_FIRST = ("ended_at", "pk")
+NEWEST_FIRST = ("-started_at", "-pk")
+OLDEST_FIRST = ("started_at", "pk")
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 # Shown on the detail page only.
-UNSEEN = ("raw_usage", "call_id", "request_id", "api_key_id", "group_set", "purpose", "assistant", "started_at")
+UNSEEN = ("raw_usage", "call_id", "request_id", "api_key_id", "group_set", "purpose", "assistant", "ended_at")
 
 
 class _Unindexed(Func):
@@ -50,16 +51,19 @@ class Window:
 
     def condition(self) -> Q:
         # There is always a bound, so that a query plan that says SCAN is one that walks no index.
-        bounds = Q(ended_at__lte=self.last)
-        return bounds if self.first is None else bounds & Q(ended_at__gte=self.first)
+        bounds = Q(started_at__lte=self.last)
+        return bounds if self.first is None else bounds & Q(started_at__gte=self.first)
 
 
-def rows_of(branch: Mapping[str, str], window: Window, *, walk: str | None = None) -> QuerySet[UsageRecord]:
+def rows_of(branch: Mapping[str, Value], window: Window, *, walk: str | None = None) -> QuerySet[UsageRecord]:
     """Rows that agree with the branch, on the index of the column `walk` (else of its first column); not ordered."""
     rows = UsageRecord.objects.defer(*UNSEEN).filter(window.condition()).order_by()
     for place, (column, value) in enumerate(branch.items()):
         leads = column == walk if walk else place == 0
-        rows = rows.filter(**{column: value}) if leads else rows.filter(Exact(_Unindexed(F(column)), value))
+        if not isinstance(value, str):  # on several of them no index is in order of time
+            rows = rows.filter(In(_Unindexed(F(column)), value))
+        else:
+            rows = rows.filter(**{column: value}) if leads else rows.filter(Exact(_Unindexed(F(column)), value))
     return rows
 
 

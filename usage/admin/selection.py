@@ -1,22 +1,31 @@
-"""What the page is asked for: days, one value each of user, account, model and outcome, and what a search found.
+"""What the page is asked for: days, one value each of whatever calls are reviewed by, and what a search found.
 
-The same selection is said twice: of ledger rows, and of the sums per day, which have exactly these dimensions.
+The same selection is said twice: of ledger rows, and of the sums per day and month, which have the same columns.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Q
 from django.http import HttpRequest
 
+from usage.models import Combination, GroupSetMember
+from usage.review.asked import NONE
 from usage.review.periods import Days, parse_days
 
-# Name in the address of the page: column of the ledger and, but for the key, of the sums per day.
+# Name in the address of the page: column of the ledger and of the sums. Groups stand there as sets (`group_set`).
 COLUMNS = {
     **{"model": "model_id", "user": "user_id", "account": "account_id", "outcome": "outcome"},
-    "key": "api_key_id",
+    **{"key": "api_key_id", "assistant": "assistant", "purpose": "purpose"},
 }
+GROUP = "group"
+# A group's calls are read set by set, each on its index; of more sets than this they are looked for in order of time.
+MAX_SETS = 20
+
+Value = str | tuple[str, ...]
+"""What a column must be, or one of which."""
 DAY = "day"
 MAX_VALUE = 600
 
@@ -60,37 +69,64 @@ class Selection:
     """Column: the value that it must have."""
     found: Found | None = None
     """None: nothing was searched for."""
+    group_sets: Sequence[str] | None = None
+    """One of these sets of groups; None: whatever groups the caller was in."""
 
     @classmethod
     def read(cls, params: Mapping[str, str], found: Found | None = None) -> "Selection":
         """From the address of the page; raises IncorrectLookupParameters where Django then shows the whole list."""
         days = _days(params[DAY]) if params.get(DAY) else Days()
         chosen = {column: _value(params[name]) for name, column in COLUMNS.items() if params.get(name)}
-        return cls(days, chosen, found)
+        selection = cls(days, chosen, found)
+        if group := params.get(GROUP):
+            return replace(selection, group_sets=selection.sets_with(_value(group)))
+        return selection
+
+    def sets_with(self, group: str) -> list[str]:
+        """The sets of groups with that group that have selected calls; without one, the set of none."""
+        if not group:
+            return [""]
+        members = GroupSetMember.objects.filter(group_id=group).values("group_set")
+        sums = Combination.objects.filter(self.of_sums(), group_set__in=members)
+        return sorted(sums.values_list("group_set", flat=True).distinct())
 
     @property
-    def unsummed(self) -> str | None:
-        """The chosen column that the sums per day do not know: what is asked of a run or a key is summed from calls."""
-        if self.found is not None and self.found.run_id:
-            return "run_id"
-        return "api_key_id" if "api_key_id" in self.chosen else None
+    def is_of_a_run(self) -> bool:
+        """Which the sums do not know: what is asked of a run is summed from its calls."""
+        return self.found is not None and bool(self.found.run_id)
 
-    def branches(self) -> list[dict[str, str]]:
+    def branches(self) -> list[dict[str, Value]]:
         """Columns and values; a row is selected if it agrees with all of one branch."""
-        if self.found is None:
-            return [dict(self.chosen)]
-        agreeing = [(name, value) for name, value in self.found.values() if self.chosen.get(name, value) == value]
-        return [{**self.chosen, name: value} for name, value in agreeing]
+        found: list[dict[str, Value]] = [{}]
+        if self.found is not None:
+            found = [{name: value} for name, value in self.found.values() if self.chosen.get(name, value) == value]
+        return [{**self.chosen, **one, **groups} for one, groups in product(found, self._groups())]
+
+    def _groups(self) -> list[dict[str, Value]]:
+        if self.group_sets is None:
+            return [{}]
+        if len(self.group_sets) > MAX_SETS:
+            return [{"group_set": tuple(self.group_sets)}]
+        return [{"group_set": name} for name in self.group_sets]
 
     def of_sums(self) -> Q:
-        """The selected sums per day; not for what is `unsummed`."""
+        """The selected sums; not for a run."""
         selected = self.days.of_sums() & Q(**self.chosen)
+        if self.group_sets is not None:
+            selected &= Q(group_set__in=self.group_sets)
         if self.found is not None:
             selected &= self.found.condition()
         return selected
 
 
+def agrees(column: str, value: Value) -> Q:
+    return Q((column, value)) if isinstance(value, str) else Q((f"{column}__in", value))
+
+
 def _value(text: str) -> str:
+    """Empty for what the overview calls none: no key, no assistant, in no group."""
+    if text == NONE:
+        return ""
     # No column holds these, and PostgreSQL refuses to look for a NUL.
     if "\0" in text or len(text) > MAX_VALUE:
         raise IncorrectLookupParameters(text[:MAX_VALUE])

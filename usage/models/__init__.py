@@ -6,7 +6,7 @@ from usage.models.ledger import GroupSetMember, Outcome, Purpose, UsageRecord
 from usage.models.platform import Delivery, PlatformImport
 from usage.models.prices import Price
 from usage.models.review import Overview
-from usage.models.sums import Combination, Dimension, RollUp, Span, UsageDay
+from usage.models.sums import Combination, Dimension, RollUp, Span
 
 __all__ = [
     "Budget",
@@ -22,6 +22,5 @@ __all__ = [
     "Reservation",
     "RollUp",
     "Span",
-    "UsageDay",
     "UsageRecord",
 ]

@@ -77,19 +77,21 @@ class UsageRecord(AppendOnly):
     ended_at = models.DateTimeField("ended", default=timezone.now)
 
     class Meta:
-        ordering: ClassVar = ["-ended_at", "-id"]
+        ordering: ClassVar = ["-started_at", "-id"]
         verbose_name = "model call"
-        # Every filter of the admin walks one of these from its newest end (keyset pagination).
+        # Every filter of the admin walks one of these from its newest end (keyset pagination): by when a call was
+        # admitted, as sums and budgets count it. Exports walk the first.
         indexes: ClassVar = [
-            models.Index(fields=["-ended_at", "-id"], name="usage_newest"),
-            models.Index(fields=["user_id", "-ended_at", "-id"], name="usage_by_user"),
-            models.Index(fields=["account_id", "-ended_at", "-id"], name="usage_by_account"),
-            models.Index(fields=["model_id", "-ended_at", "-id"], name="usage_by_model"),
-            models.Index(fields=["outcome", "-ended_at", "-id"], name="usage_by_outcome"),
-            models.Index(fields=["run_id", "-ended_at", "-id"], name="usage_by_run"),
-            models.Index(fields=["api_key_id", "-ended_at", "-id"], name="usage_by_key"),
-            # Exports take what was charged in a period: as the sums do, by when a call was admitted.
             models.Index(fields=["started_at", "id"], name="usage_by_start"),
+            models.Index(fields=["user_id", "-started_at", "-id"], name="usage_user_start"),
+            models.Index(fields=["account_id", "-started_at", "-id"], name="usage_account_start"),
+            models.Index(fields=["model_id", "-started_at", "-id"], name="usage_model_start"),
+            models.Index(fields=["outcome", "-started_at", "-id"], name="usage_outcome_start"),
+            models.Index(fields=["run_id", "-started_at", "-id"], name="usage_run_start"),
+            models.Index(fields=["api_key_id", "-started_at", "-id"], name="usage_key_start"),
+            models.Index(fields=["group_set", "-started_at", "-id"], name="usage_groups_start"),
+            models.Index(fields=["assistant", "-started_at", "-id"], name="usage_assistant_start"),
+            models.Index(fields=["purpose", "-started_at", "-id"], name="usage_purpose_start"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(condition=models.Q(micro_dollars__gte=0), name="usage_cost_not_negative"),

@@ -4,42 +4,6 @@ from typing import ClassVar
 
 from django.db import models
 
-from usage.models.ledger import Outcome
-
-
-class UsageDay(models.Model):
-    """Sums of the calls that *ended* on one UTC day, for one user, account, model and outcome.
-
-    The index of the ledger's page, which lists calls by their end. What is charged to which day, `RollUp` says.
-    """
-
-    day = models.DateField()
-    user_id = models.CharField("user", max_length=255)
-    account_id = models.CharField("account", max_length=255)
-    model_id = models.CharField("model", max_length=255)
-    outcome = models.CharField(max_length=16, choices=Outcome.choices)
-    calls = models.PositiveBigIntegerField(default=0)
-    input_tokens = models.PositiveBigIntegerField(default=0)
-    cache_read_tokens = models.PositiveBigIntegerField(default=0)
-    cache_write_tokens = models.PositiveBigIntegerField(default=0)
-    output_tokens = models.PositiveBigIntegerField(default=0)
-    micro_dollars = models.BigIntegerField(default=0)
-
-    class Meta:
-        verbose_name = "day of usage"
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["day", "user_id", "account_id", "model_id", "outcome"], name="usage_day_unique"
-            )
-        ]
-        indexes: ClassVar = [
-            models.Index(fields=["user_id", "day"], name="usage_day_by_user"),
-            models.Index(fields=["account_id", "day"], name="usage_day_by_account"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.day} {self.user_id} {self.model_id}"
-
 
 class Span(models.TextChoices):
     HOUR = "hour", "hour"
@@ -127,13 +91,14 @@ class Combination(Sums):
     provider = models.CharField(max_length=64)
     assistant = models.CharField(max_length=100, blank=True)
     purpose = models.CharField(max_length=32)
+    outcome = models.CharField(max_length=16, default="")
 
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=[
                     *("span", "starts_at", "user_id", "account_id", "model_id"),
-                    *("api_key_id", "group_set", "provider", "assistant", "purpose"),
+                    *("api_key_id", "group_set", "provider", "assistant", "purpose", "outcome"),
                 ],
                 name="usage_combination_unique",
             )

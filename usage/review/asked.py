@@ -73,12 +73,6 @@ class Asked:
         params = {DAY: self.period, **self.chosen, **changed}
         return urlencode({name: value for name, value in params.items() if value})
 
-    def ledger_query(self) -> str | None:
-        """The address of the list of calls for the same selection; None where that list does not know a filter."""
-        if not self.chosen.keys() <= {"user", "account", "model", "key"} or NONE in self.chosen.values():
-            return None
-        return self.query()
-
     def only(self, name: str, value: str) -> "Asked":
         return replace(self, chosen={**self.chosen, name: value or NONE})
 

@@ -39,9 +39,7 @@ class Chart:
 class Row:
     name: str
     only: str
-    """The address of the overview of this one alone."""
-    calls_list: str | None
-    """The address of its calls."""
+    """This one alone, as the addresses of the overview and of the list of calls say it."""
     part: Part
     share: float
     """Of the largest, in per cent: how long its bar is."""
@@ -166,7 +164,6 @@ def _row(name: str, part: Part, largest: int, asked: Asked) -> Row:
     return Row(
         part.value or "(none)",
         one.query(),
-        one.ledger_query(),
         part,
         round(part.micro_dollars * 100 / largest, 1) if largest else 0,
         shown.money(part.micro_dollars),

@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from django.db.models import Q
 from django.utils import timezone
 
+from usage.models import Span
+
 ONE_DAY = timedelta(days=1)
 
 
@@ -17,12 +19,18 @@ class Days:
     first: date | None = None
     last: date | None = None
 
+    @property
+    def span(self) -> Span:
+        """Of which sums these days are made: without any bounds whole months do."""
+        return Span.MONTH if self.first is None and self.last is None else Span.DAY
+
     def of_sums(self) -> Q:
-        bounds = Q()
+        """Of `Combination`."""
+        bounds = Q(span=self.span)
         if self.first is not None:
-            bounds &= Q(day__gte=self.first)
+            bounds &= Q(starts_at__gte=midnight(self.first))
         if self.last is not None:
-            bounds &= Q(day__lte=self.last)
+            bounds &= Q(starts_at__lte=midnight(self.last))
         return bounds
 
 
