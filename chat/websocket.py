@@ -133,7 +133,7 @@ class ChatSocket(AsyncWebsocketConsumer):
 
     async def _refuse(self, error: AmplifyError, message: Message) -> None:
         about = {name: message[name] for name in ("id", "run") if isinstance(message.get(name), str)}
-        await self._say({"type": "error", "code": error.code, "error": error.message, **about})
+        await self._say({"type": "error", **error.as_message(), **about})
         if self._principal is None and error.status in (401, 403, 404) and not isinstance(error, _NotSignedIn):
             await self.close(CLOSE_UNAUTHORIZED)
 

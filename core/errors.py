@@ -67,6 +67,10 @@ class AmplifyError(Exception):
         """The JSON object that clients get: today's clients show `error`."""
         return {"error": self.message, "code": self.code, "requestId": request_id}
 
+    def as_message(self) -> dict[str, Any]:
+        """The same where there are no headers: as a message on a socket."""
+        return {"code": self.code, "error": self.message}
+
 
 class BadRequest(AmplifyError):
     status = 400
@@ -146,6 +150,9 @@ class TooManyRequests(AmplifyError):
     def answer_headers(self) -> Mapping[str, str]:
         return {"Retry-After": str(ceil(self.retry_after))}
 
+    def as_message(self) -> dict[str, Any]:
+        return super().as_message() | {"retryAfter": ceil(self.retry_after)}
+
 
 class BudgetExceeded(TooManyRequests):
     """A limit on what may be spent has no room for the request."""
@@ -165,6 +172,10 @@ class BudgetExceeded(TooManyRequests):
 
     def body(self, request_id: str) -> dict[str, Any]:
         return super().body(request_id) | dict(self.details)
+
+    def as_message(self) -> dict[str, Any]:
+        message = super().as_message() | dict(self.details)
+        return message if self.resets else {name: message[name] for name in message if name != "retryAfter"}
 
 
 class Unavailable(AmplifyError):

@@ -1,6 +1,7 @@
 """Limits through the door: what a refused client is told, whose limits count, and what a killed service leaves."""
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import connect
 
 from bench.upstream.testing import Upstream
 from tests.e2e.conftest import HUNDRED, LONG, MODELS, SHORT
@@ -56,6 +58,16 @@ async def test_a_limit_of_the_requests_own(limited: Service) -> None:
     )
     assert (body["code"], body["limit"]["setBy"], body["limit"]["spent"]) == ("budget_exceeded", "user", 0.006)
     assert 0 < int(refused.headers["Retry-After"]) <= 31 * 86_400 and body["resetAt"].endswith("-01T00:00:00Z")
+    async with connect(limited.ws_url, additional_headers=limited.headers(key)) as socket:
+        await socket.recv()
+        asked = {"type": "chat.start", "id": "q1", "body": question(PRICED, **tight)}
+        await socket.send(json.dumps(asked))
+        told = json.loads(await socket.recv())
+    assert told == {
+        "type": "error", "id": "q1", "code": "budget_exceeded", "error": body["error"], "limit": body["limit"],
+        "resetAt": body["resetAt"], "retryAfter": told["retryAfter"],
+    }  # fmt: skip
+    assert 0 < told["retryAfter"] <= int(refused.headers["Retry-After"])
     assert (await limited.chat(PRICED, key=key)).status == 200  # it was the request's own
     assert (await limited.chat(PRICED, options={"rateLimit": {"period": "Unlimited"}}, key=key)).status == 200
     wrong = await limited.chat(PRICED, options={"rateLimit": {"period": "Monthly", "rate": None}}, key=key)
