@@ -130,6 +130,7 @@ class Env:
     debug: bool = _var("DEBUG", False, _on_off, "on or off")
     metrics_token: str = _var("METRICS_TOKEN", "", str, "a long random text", secret=True)
     service_name: str = _var("SERVICE_NAME", "", str, "the name of the ECS service")
+    otlp_endpoint: str = _var("OTEL_EXPORTER_OTLP_ENDPOINT", "", _url, "an http(s) URL")
     log_level: str = _var("LOG_LEVEL", "INFO", _level, "DEBUG, INFO, WARNING, ERROR or CRITICAL")
 
     state_backend: str = _var("STATE_BACKEND", "database", _backend, "database or dynamodb")

@@ -29,6 +29,7 @@ class Health(HttpConsumer):
     """`/health`: 200 while the process can answer, draining included: a container that drains is healthy."""
 
     methods = ("GET", "HEAD")
+    traced = False
 
     async def respond(self, body: bytes) -> Rest:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -48,6 +49,7 @@ class Live(HttpConsumer):
     """`/livez`."""
 
     methods = ("GET", "HEAD")
+    traced = False
 
     async def respond(self, body: bytes) -> Rest:
         await self.reply_json(200, {"status": "live"})
@@ -58,6 +60,7 @@ class Ready(HttpConsumer):
     """`/ready` and `/readyz`: 503 while draining and while the database does not answer."""
 
     methods = ("GET", "HEAD")
+    traced = False
 
     async def respond(self, body: bytes) -> Rest:
         error = await _why_not_ready(self.service)

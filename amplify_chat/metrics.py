@@ -38,6 +38,7 @@ class Metrics(HttpConsumer):
     """For whoever holds the token; without one for this machine alone, and for nobody through a proxy."""
 
     methods = ("GET", "HEAD")
+    traced = False
 
     def __init__(self, service: ChatService, token: str) -> None:
         super().__init__(service)

@@ -10,6 +10,7 @@ import orjson
 import structlog
 
 from amplify_chat.env import Env
+from core import tracing
 from core.aio import run_blocking
 from core.http import HttpClient
 from core.secrets import Secret
@@ -37,6 +38,7 @@ from llm.providers.openai_responses import OpenAIResponses
 from llm.shipped import shipped_cards
 from llm.structured import Structured
 from llm.tokens import preload
+from llm.traced import Attempt
 from llm.vendor import Provider, VendorModel
 from llm.window import Fitted
 
@@ -80,11 +82,12 @@ class ModelMaker:
         return model
 
     def _behind(self, card: ModelCard, endpoints: Sequence[Endpoint]) -> Model:
-        members = [
-            Member.at(endpoint, VendorModel(_as_at(card, endpoint), endpoint, self._provider(endpoint), self._client))
-            for endpoint in endpoints
-        ]
+        members = [Member.at(endpoint, self._at(endpoint, _as_at(card, endpoint))) for endpoint in endpoints]
         return Fitted(Structured(Prepared(Pool(card, members))))
+
+    def _at(self, endpoint: Endpoint, card: ModelCard) -> Model:
+        model = VendorModel(card, endpoint, self._provider(endpoint), self._client)
+        return Attempt(model, endpoint.name) if tracing.is_on() else model
 
     def _provider(self, endpoint: Endpoint) -> Provider:
         provider = self._providers[endpoint.api]

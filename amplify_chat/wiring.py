@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,6 +20,7 @@ from assistants.registry import AssistantRegistry
 from chat.registry import RunRegistry
 from chat.runs import Run, RunLimits
 from chat.service import ChatService, Limits
+from core import tracing
 from core.aio import run_blocking
 from core.http import HttpClient, HttpTimeouts
 from llm.available_models import AvailableModels
@@ -30,6 +32,7 @@ from llm.endpoints import base_endpoint
 from llm.model import Model
 from llm.pool import Fallback
 from llm.scripted import ScriptedModel
+from llm.traced import Traced
 from usage.admission import Admission, Admissions
 from usage.books import Books
 from usage.budgets import BudgetBook
@@ -43,6 +46,9 @@ from usage.prices import PRICES
 from usage.rate_limits import RateLimiter, Rates
 from usage.stored_limits import StoredLimits
 
+if TYPE_CHECKING:
+    from amplify_chat.tracing import Tracing
+
 log = structlog.get_logger(__name__)
 
 _MB = 1024 * 1024
@@ -53,6 +59,7 @@ class Wiring:
 
     def __init__(self, env: Env) -> None:
         self.env = env
+        self._tracing = _tracing(env)
         self.client = HttpClient(
             timeouts=HttpTimeouts(
                 connect=env.upstream_connect_seconds,
@@ -129,7 +136,9 @@ class Wiring:
             spent=run.spend,
             assistant=lambda: run.assistant,
         )
-        metered = [Metered(model, meter) for model in models]
+        metered: list[Model] = [Metered(model, meter) for model in models]
+        if tracing.is_on():
+            metered = [Traced(model) for model in metered]
         return metered[0] if len(metered) == 1 else Fallback(metered)
 
     def load_embedded(self) -> str:
@@ -177,6 +186,18 @@ class Wiring:
         if isinstance(self.embedded, EmbeddedServer):
             self.embedded.stop()
             self.embedded = None
+        if self._tracing is not None:
+            await self._tracing.aclose()
+
+
+def _tracing(env: Env) -> "Tracing | None":
+    if not env.otlp_endpoint:
+        return None
+    from amplify_chat.tracing import Tracing  # noqa: PLC0415 - nobody pays for what is off
+
+    made = Tracing()
+    tracing.use(made)
+    return made
 
 
 def _cards(env: Env, client: HttpClient) -> CardBook | AvailableModels:

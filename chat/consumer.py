@@ -11,6 +11,7 @@ import structlog
 from channels.generic.http import AsyncHttpConsumer
 
 from chat.service import ChatService
+from core import tracing
 from core.cors import Headers, cors_headers, preflight_headers
 from core.errors import AmplifyError, BadRequest, MethodNotAllowed, PayloadTooLarge, RequestTimeout
 from core.ids import request_id
@@ -36,6 +37,8 @@ class HttpConsumer(AsyncHttpConsumer):
     """
 
     methods: tuple[str, ...] = ("POST",)
+    traced = True
+    """Whether each request is a span; not where machines ask every few seconds."""
 
     def __init__(self, service: ChatService) -> None:
         super().__init__()
@@ -53,10 +56,29 @@ class HttpConsumer(AsyncHttpConsumer):
         self.request_id = request_id(self.headers.get("x-request-id"))
         self.begun = False
         self.run_id = ""
+        self.span = self._start_span() if self.traced else tracing.Span()
+        try:
+            with self.span.current():
+                await self._answer_or_refuse()
+        finally:
+            self.span.set({"amplify.run.id": self.run_id} if self.run_id else {})
+            self.span.end()
+
+    def _start_span(self) -> tracing.Span:
+        if not tracing.is_on():
+            return tracing.Span()
+        method, route = self.scope["method"], route_of(self.scope)
+        # Any text may stand as a method; only those that are ours become part of a name.
+        method = method if method in {*self.methods, "OPTIONS"} else "_OTHER"
+        attributes = {"http.request.method": method, "http.route": route}
+        return tracing.start(f"{method} {route}", attributes, kind="server", headers=self.headers)
+
+    async def _answer_or_refuse(self) -> None:
+        scope = self.scope
         try:
             await self._answer()
         except ClientLeft:
-            pass
+            self.span.set({"amplify.client_left": True})
         except AmplifyError as error:
             await self._refuse(error)
         except Exception:
@@ -97,6 +119,10 @@ class HttpConsumer(AsyncHttpConsumer):
             raise RequestTimeout from error
 
     async def _refuse(self, error: AmplifyError) -> None:
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.span.fail(error.code)
+        else:  # the caller's own mistake: no failure of the service
+            self.span.set({"error.type": error.code})
         if self.begun:
             # Too late for a status: the connection ends, the client sees an incomplete body.
             log.warning("response_broken_off", request=self.request_id, code=error.code)
@@ -148,6 +174,7 @@ class HttpConsumer(AsyncHttpConsumer):
 
     async def begin(self, status: int, headers: Headers) -> None:
         self.begun = True
+        self.span.set({"http.response.status_code": status})
         common = [(b"x-request-id", self.request_id.encode()), *self._cors()]
         if self.run_id:
             common.append((b"x-run-id", self.run_id.encode()))
@@ -162,6 +189,14 @@ class HttpConsumer(AsyncHttpConsumer):
 
     def _preflight(self) -> Headers:
         return preflight_headers(b"GET,POST,OPTIONS")
+
+
+def route_of(scope: Mapping[str, Any]) -> str:
+    """The path with the names of its parts that vary, as in `/runs/{run_id}/events`."""
+    route = str(scope["path"])
+    for name, value in scope.get("url_route", {}).get("kwargs", {}).items():
+        route = route.replace(str(value), f"{{{name}}}", 1)
+    return route
 
 
 def _declared_length(headers: Mapping[str, str]) -> int:

@@ -16,6 +16,7 @@ from chat.registry import RunRegistry
 from chat.runs import Run
 from chat.schema.chat import parse_kill
 from chat.wire import FORMS, Encoder
+from core import tracing
 from core.errors import BadRequest, Draining, Forbidden
 from llm.catalogue import Catalogue
 from llm.events import Event
@@ -86,13 +87,14 @@ class ChatService:
             raise Draining
         principal = principal.charging(_account(question.options))
         models = await self.catalogue.find(question.model_id, principal)
-        admission = await self.admissions.admit(
-            principal,
-            models[0].card,
-            question.request,
-            request_id=question.request_id,
-            tighter=_own_limit(question.options),
-        )
+        with tracing.span("admission"):
+            admission = await self.admissions.admit(
+                principal,
+                models[0].card,
+                question.request,
+                request_id=question.request_id,
+                tighter=_own_limit(question.options),
+            )
 
         def answer(run: Run) -> AsyncGenerator[Event, None]:
             metered = self.metered_for(models, admission, run)

@@ -17,6 +17,7 @@ from chat.runs import Run
 from chat.schema.base import loads, parsed
 from chat.schema.chat import parse_chat
 from chat.service import ChatService
+from core import tracing
 from core.aio import TaskSet
 from core.errors import AmplifyError, BadRequest, Forbidden, Unauthorized
 
@@ -150,13 +151,30 @@ class ChatSocket(AsyncWebsocketConsumer):
             raise BadRequest("`body` should be an object: the same body as POST /chat takes.")
         if "killSwitch" in body:
             self.service.kill(principal, body["killSwitch"])
-            return await self._say({"type": "kill.ok", "id": own_id})
+            await self._say({"type": "kill.ok", "id": own_id})
+            return
         self._check_room()
         request = await parsed(parse_chat, body, size=self._size)
         encode = self.service.form(request.stream_format)
-        run = await self.service.start(principal, request.question(), encode)
-        await self._say({"type": "run.started", "id": own_id, "run": run.id})
-        return self._follow(run, after=0)
+        span = self._start_span()
+        try:
+            with span.current():
+                run = await self.service.start(principal, request.question(), encode)
+                span.set({"amplify.run.id": run.id})
+                await self._say({"type": "run.started", "id": own_id, "run": run.id})
+                following = self._follow(run, after=0)
+        except BaseException as error:
+            span.fail(tracing.code_of(error))
+            span.end()
+            raise
+        following.add_done_callback(lambda _: _end_span(span, run))
+
+    def _start_span(self) -> tracing.Span:
+        """For one run of this socket, below the trace that the socket was opened in."""
+        if not tracing.is_on():
+            return tracing.Span()
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.scope["headers"]}
+        return tracing.start("run /ws/chat", {"http.route": "/ws/chat"}, kind="server", headers=headers)
 
     async def _cancel(self, message: Message) -> None:
         self.service.runs.find(_text(message, "run"), await self._still_signed_in()).stop("killed")
@@ -186,10 +204,11 @@ class ChatSocket(AsyncWebsocketConsumer):
         if len(self._following) >= MAX_RUNS:
             raise TooManyRuns(f"This socket follows {MAX_RUNS} runs already. Wait for one to end or open another.")
 
-    def _follow(self, run: Run, *, after: int) -> None:
+    def _follow(self, run: Run, *, after: int) -> asyncio.Task[None]:
         task = self._tasks.spawn(self._relay(run, after), name=f"socket-{run.id}")
         self._following[run.id] = task
         task.add_done_callback(lambda done: self._unfollow(run.id, done))
+        return task
 
     def _unfollow(self, run_id: str, task: asyncio.Task[None]) -> None:
         if self._following.get(run_id) is task:
@@ -220,6 +239,12 @@ class ChatSocket(AsyncWebsocketConsumer):
 
 class _NotSignedIn(Unauthorized):
     """Nobody tried yet, so the socket stays open for the attempt."""
+
+
+def _end_span(span: tracing.Span, run: Run) -> None:
+    if run.error is not None:
+        span.fail(run.error.code)
+    span.end()
 
 
 def _decoded(text: str) -> Message:

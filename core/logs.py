@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 import structlog
 
+from core import tracing
+
 
 def configure_logs(level: str = "INFO", *, json: bool | None = None) -> None:
     """Route structlog to stderr at `level` (a `logging` level name); JSON unless stderr is a terminal."""
@@ -20,6 +22,7 @@ def configure_logs(level: str = "INFO", *, json: bool | None = None) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _add_trace_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -29,6 +32,12 @@ def configure_logs(level: str = "INFO", *, json: bool | None = None) -> None:
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )
+
+
+def _add_trace_id(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if trace_id := tracing.trace_id():
+        event["trace_id"] = trace_id
+    return event
 
 
 def _json(event: Any, **_: Any) -> bytes:
