@@ -13,14 +13,14 @@ from amplify_chat import tracing as sdk
 from core import tracing
 from core.errors import ModelUnreachable
 from llm.events import Event, Finished, TextDelta, Usage, UsageReported
-from llm.messages import ModelRequest, UserMessage
+from llm.messages import Message, ModelRequest
 from llm.model import ModelCard
 from llm.pool import Member, Pool
 from llm.traced import Attempt, Traced
 
 CANARY = "canary-vendor-words"
 CARD = ModelCard(id="gpt-x", name="X", provider="azure")
-REQUEST = ModelRequest(messages=[UserMessage(CANARY)])
+REQUEST = ModelRequest(messages=(Message.of("user", CANARY),))
 
 
 class Answering:
@@ -80,7 +80,7 @@ async def test_a_failover_shows_both_attempts_below_the_call(memory: InMemorySpa
     # The first is much the likelier to be asked first, whatever the draw: the second has next to no weight.
     members = [
         Member(Attempt(Failing(), "a:1"), "a:1", weight=1.0),
-        Member(Attempt(Answering(), "b:2"), "b:2", weight=0.0),
+        Member(Attempt(Answering(), "b:2"), "b:2", weight=1e-12),
     ]
     await read(Traced(Pool(CARD, members)))
     spans = await finished(memory)
