@@ -280,6 +280,7 @@ def test_nothing_asks_the_ledger_and_little_the_database(path: str, most: int) -
     assert not any('"usage_usagerecord"' in query["sql"] for query in asked)
 
 
+@pytest.mark.usefixtures("book")  # that of a service whose doors these tests have imported has threads of its own
 @pytest.mark.parametrize("path", ["usage/", "usage/month/", "budgets/", "groups/x/usage/"])
 def test_nobody_is_answered_without_a_credential_or_a_database(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert get(Unauthorized(), path).status == 401
