@@ -21,6 +21,7 @@ from chat.service import ChatService
 from core.cors import Headers
 from core.errors import NotFound, Unauthorized
 from llm.pool import Member, pools
+from usage import figures
 from usage.books import utc_now
 from usage.platform.courier import couriers
 
@@ -47,7 +48,7 @@ class Metrics(HttpConsumer):
     async def respond(self, body: bytes) -> Rest:
         self._check_caller()
         text = "".join(family.text() for family in _families(self.service))
-        await self.reply(200, text.encode(), headers=[(b"content-type", _CONTENT_TYPE)])
+        await self.reply(200, text.encode() + figures.text(), headers=[(b"content-type", _CONTENT_TYPE)])
         return None
 
     def _check_caller(self) -> None:

@@ -23,6 +23,7 @@ from llm.events import (
 from llm.messages import ModelRequest
 from llm.model import Model, ModelCard, WrappedModel
 from llm.tokens import count_answer, count_request
+from usage import figures
 from usage.admission import Admission
 from usage.estimates import cost_or_nothing
 from usage.models import Outcome, Purpose, Reservation, UsageRecord
@@ -143,36 +144,36 @@ class Metered(WrappedModel):
         meter.spent(usage)
         meter.admission.used(held, usage)
         cost = cost_or_nothing(card, usage)
-        await meter.admission.books.settle(
-            UsageRecord(
-                call_id=held.call_id,
-                run_id=held.run_id,
-                request_id=held.request_id,
-                user_id=held.user_id,
-                account_id=held.account_id,
-                api_key_id=held.api_key_id,
-                group_set=held.group_set,
-                purpose=held.purpose,
-                assistant=meter.assistant(),
-                model_id=card.id,
-                provider=card.provider,
-                input_tokens=usage.input,
-                cache_read_tokens=usage.cache_read,
-                cache_write_tokens=usage.cache_write,
-                output_tokens=usage.output,
-                reasoning_tokens=usage.reasoning,
-                estimated=usage.estimated,
-                raw_usage=dict(usage.raw),
-                micro_dollars=cost.micro_dollars,
-                price_version=cost.price_version,
-                first_token_ms=_milliseconds(call.started, call.first_token),
-                duration_ms=round((time.monotonic() - call.started) * 1000),
-                outcome=outcome,
-                error_code=error_code,
-                started_at=held.reserved_at,
-                ended_at=max(held.reserved_at, meter.admission.books.clock()),
-            )
+        record = UsageRecord(
+            call_id=held.call_id,
+            run_id=held.run_id,
+            request_id=held.request_id,
+            user_id=held.user_id,
+            account_id=held.account_id,
+            api_key_id=held.api_key_id,
+            group_set=held.group_set,
+            purpose=held.purpose,
+            assistant=meter.assistant(),
+            model_id=card.id,
+            provider=card.provider,
+            input_tokens=usage.input,
+            cache_read_tokens=usage.cache_read,
+            cache_write_tokens=usage.cache_write,
+            output_tokens=usage.output,
+            reasoning_tokens=usage.reasoning,
+            estimated=usage.estimated,
+            raw_usage=dict(usage.raw),
+            micro_dollars=cost.micro_dollars,
+            price_version=cost.price_version,
+            first_token_ms=_milliseconds(call.started, call.first_token),
+            duration_ms=round((time.monotonic() - call.started) * 1000),
+            outcome=outcome,
+            error_code=error_code,
+            started_at=held.reserved_at,
+            ended_at=max(held.reserved_at, meter.admission.books.clock()),
         )
+        figures.observe(record)
+        await meter.admission.books.settle(record)
 
 
 def _milliseconds(start: float, end: float | None) -> int | None:

@@ -17,7 +17,8 @@ _VALUE = r"(?:[+-]?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|Inf)|NaN)"
 _LABEL = r'[a-z_]+="(?:[^"\\\n]|\\["\\n])*"'
 _SAMPLE = re.compile(rf"([a-z_]+)(?:\{{({_LABEL}(?:,{_LABEL})*)\}})? ({_VALUE})")
 _HELP = re.compile(r"# HELP ([a-z_]+) \S.*")
-_TYPE = re.compile(r"# TYPE ([a-z_]+) (counter|gauge)")
+_TYPE = re.compile(r"# TYPE ([a-z_]+) (counter|gauge|histogram)")
+_PARTS = ("_bucket", "_sum", "_count")
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -36,7 +37,7 @@ def parse(text: str) -> Samples:
             seen.append(typed[1])
             continue
         sample = _SAMPLE.fullmatch(line)
-        assert sample and sample[1] == seen[-1], line
+        assert sample and seen[-1] in (sample[1], *(sample[1].removesuffix(part) for part in _PARTS)), line
         labels = frozenset(
             (name, value) for name, value in re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', sample[2] or "")
         )
@@ -67,6 +68,24 @@ async def scrape(service: Service, **headers: str) -> Samples:
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert CANARY not in answer.raw.decode()
     return parse(answer.raw.decode())
+
+
+async def test_what_model_calls_use_and_how_long_they_take(guarded: Service) -> None:
+    before = await scrape(guarded)
+    assert (await guarded.chat(SHORT)).error is None  # ten tokens in, three out
+    after = await scrape(guarded)
+
+    def more(name: str, **labels: str) -> float:
+        labels |= {"gen_ai_request_model": SHORT}
+        earlier = {key: value for key, value in before.items() if key[0] == name and labels.items() <= set(key[1])}
+        return one(after, name, **labels) - sum(earlier.values())
+
+    tokens = {kind: more("gen_ai_client_token_usage_total", gen_ai_token_type=kind) for kind in ("input", "output")}
+    assert tokens == {"input": 10, "output": 3}
+    for name in ("server_time_to_first_token", "server_time_per_output_token", "client_operation_duration"):
+        assert more(f"gen_ai_{name}_seconds_count") == more(f"gen_ai_{name}_seconds_bucket", le="+Inf") == 1
+        assert more(f"gen_ai_{name}_seconds_sum") > 0
+    assert more("gen_ai_client_operation_duration_seconds_count", outcome="finished") == 1
 
 
 async def test_calls_and_failures_go_up(guarded: Service) -> None:
