@@ -67,6 +67,8 @@ service.request('GET', '/health'); \
 sys.exit(service.getresponse().status != 200)"]
 ARG VERSION=unknown
 ARG REVISION=unknown
+# What traces say of the service; nothing where there are none.
+ENV OTEL_RESOURCE_ATTRIBUTES="service.version=${VERSION}"
 LABEL org.opencontainers.image.title="Amplify Chat" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import structlog
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagate import extract
+from opentelemetry.propagators.textmap import Getter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -46,7 +46,7 @@ class Tracing:
     def start(
         self, name: str, attributes: Mapping[str, Value], kind: Kind, headers: Mapping[str, str] | None
     ) -> trace.Span:
-        parent = None if headers is None else extract(headers)
+        parent = None if headers is None else extract(headers, getter=_Headers())
         return self._tracer.start_span(name, parent, _KINDS[kind], attributes)
 
     def current(self, span: trace.Span) -> AbstractContextManager[Any]:
@@ -74,6 +74,17 @@ class Tracing:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await done.wait()
+
+
+class _Headers(Getter[Mapping[str, str]]):
+    """ASGI's headers have small letters, and propagators ask for theirs as their authors wrote them."""
+
+    def get(self, carrier: Mapping[str, str], key: str) -> list[str] | None:
+        value = carrier.get(key.lower())
+        return None if value is None else [value]
+
+    def keys(self, carrier: Mapping[str, str]) -> list[str]:
+        return list(carrier)
 
 
 class _Quiet(SpanExporter):
@@ -106,9 +117,8 @@ class _Quiet(SpanExporter):
 
 
 def _resource() -> Resource:
-    """OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES go first."""
-    try:
-        ours = {"service.version": version("amplify-chat")}
-    except PackageNotFoundError:  # run from its folder, as the image does
-        ours = {}
-    return Resource({"service.name": "amplify-chat", **ours}).merge(Resource.create())
+    """As OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say; the image sets `service.version` in the latter."""
+    given = Resource.create()
+    if str(given.attributes["service.name"]).startswith("unknown_service"):
+        return given.merge(Resource({"service.name": "amplify-chat"}))
+    return given

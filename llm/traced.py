@@ -4,10 +4,10 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 
 from core.tracing import Span, Value, code_of, start
-from llm.events import AnsweredBy, Event, Finished, Status, Usage, UsageReported
+from llm.events import AnsweredBy, Event, Finished, Status, TextDelta, Usage, UsageReported
 from llm.messages import ModelRequest
 from llm.model import Model, WrappedModel
 
@@ -19,7 +19,7 @@ class Traced(WrappedModel):
     """One span a call: who was asked, who answered, tokens, seconds to the first piece, how it ended."""
 
     has_children = True
-    """Whether spans begin inside; to be current costs microseconds a piece."""
+    """Whether spans begin inside."""
 
     def name(self) -> str:
         return f"chat {self.card.id}"
@@ -32,16 +32,20 @@ class Traced(WrappedModel):
         span = start(self.name(), self.attributes(), kind="client")
         try:
             async with aclosing(self.inner.stream(request)) as events:
-                while True:
-                    # Step by step: the reader of this generator must not run inside the span.
-                    with span.current() if self.has_children else nullcontext():
+                # Children begin before the first piece: after it nobody else is asked. Step by step, as the reader of
+                # this generator must not run inside the span; and no longer than needed, as a step costs microseconds.
+                while first and self.has_children:
+                    with span.current():
                         event = await anext(events, None)
                     if event is None:
                         return
-                    if first and not isinstance(event, AnsweredBy | Status):
-                        first = False
-                        span.set({"gen_ai.response.time_to_first_chunk": time.monotonic() - begun})
-                    _note(span, event)
+                    first = not self._saw(span, event, begun)
+                    yield event
+                async for event in events:
+                    if first:
+                        first = not self._saw(span, event, begun)
+                    elif not isinstance(event, TextDelta):
+                        _note(span, event)
                     yield event
         except (asyncio.CancelledError, GeneratorExit):
             span.set({"amplify.stopped": True})
@@ -51,6 +55,14 @@ class Traced(WrappedModel):
             raise
         finally:
             span.end()
+
+    def _saw(self, span: Span, event: Event, begun: float) -> bool:
+        """Note an event, and whether it is the first piece of an answer."""
+        _note(span, event)
+        if isinstance(event, AnsweredBy | Status):
+            return False
+        span.set({"gen_ai.response.time_to_first_chunk": time.monotonic() - begun})
+        return True
 
 
 class Attempt(Traced):
