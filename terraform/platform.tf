@@ -15,15 +15,15 @@ locals {
   tables = {
     CHAT_USAGE_DYNAMO_TABLE = {
       name = "${local.of["lambda"]}-chat-usage"
-      may  = ["PutItem", "Query", "Scan"] # Scan: the importer of what the Lambdas wrote; no index is by time alone
+      may  = ["PutItem", "Query"] # what is put here and added below goes in one transaction, which needs no right of its own
     }
     COST_CALCULATIONS_DYNAMO_TABLE = {
       name = "${local.of["lambda"]}-cost-calculations"
-      may  = ["GetItem", "Query", "UpdateItem"]
+      may  = ["GetItem", "Query", "Scan", "UpdateItem"] # Scan: whose calls to import, everybody's costs, the nightly job
     }
     HISTORY_COST_CALCULATIONS_DYNAMO_TABLE = {
       name = "${local.of["lambda"]}-history-cost-calculations"
-      may  = ["GetItem", "Query"]
+      may  = ["GetItem", "Query", "UpdateItem"]
     }
     MODEL_RATE_TABLE = {
       name = "${local.of["chat-billing"]}-model-rates"
