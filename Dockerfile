@@ -33,8 +33,7 @@ FROM packages AS code
 WORKDIR /app
 COPY . .
 # Compiled here: it runs on a read-only file system. Readable by all, with whatever umask it was checked out.
-RUN SECRET_KEY=of-this-step-only EMBEDDED_MODEL=off /venv/bin/python manage.py collectstatic --noinput --verbosity 0 \
-    && /venv/bin/python -m compileall -q . \
+RUN /venv/bin/python -m compileall -q . \
     && chmod -R go=u-w .
 
 
@@ -49,11 +48,12 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 \
     PORT=8080 \
+    JOURNAL_DIR=/tmp/journal \
     EMBEDDED_MODEL=off
 # By number: whoever runs it can then see that this is not root. The task definition in terraform/ names the same one.
 USER 10001:10001
 EXPOSE 8080
-# The one place that is written to: request bodies that are long. A Fargate volume gets the owner and the mode that the
+# The one place that is written to: request bodies that are long, and the journal of the books. A Fargate volume gets the owner and the mode that the
 # directory has here, but only if it is declared; otherwise it is root's.
 VOLUME ["/tmp"]
 ENTRYPOINT ["python", "manage.py"]
@@ -84,7 +84,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && install -d -o amplify -g amplify /app/var
 USER 10001:10001
-ENV EMBEDDED_MODEL=on
+ENV EMBEDDED_MODEL=on \
+    JOURNAL_DIR=/app/var/journal
 VOLUME ["/app/var"]
 CMD ["demo"]
 

@@ -11,17 +11,16 @@ def secret_key(given: str, keep_in: Path) -> str:
     if given:
         return given
     try:
-        return keep_in.read_text()
-    except FileNotFoundError:
-        return _make(keep_in)
+        return keep_in.read_text() if keep_in.exists() else _make(keep_in)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Set SECRET_KEY to a long random text: one made here cannot be kept in {keep_in.parent}."
+        ) from error
 
 
 def _make(keep_in: Path) -> str:
     key = secrets.token_urlsafe(50)
-    try:
-        keep_in.parent.mkdir(parents=True, exist_ok=True)
-        keep_in.touch(mode=0o600, exist_ok=True)
-        keep_in.write_text(key)
-    except OSError as error:
-        raise ConfigurationError(f"Set SECRET_KEY: a random one cannot be kept in {keep_in.parent}.") from error
+    keep_in.parent.mkdir(parents=True, exist_ok=True)
+    keep_in.touch(mode=0o600, exist_ok=True)
+    keep_in.write_text(key)
     return key

@@ -1,11 +1,10 @@
 """Django's settings, made from `amplify_chat.env`."""
 
-from pathlib import Path
 from typing import Any
 
-import dj_database_url
 import django_stubs_ext
 
+from amplify_chat.database import database
 from amplify_chat.env import BASE_DIR, read_env
 from amplify_chat.secret import secret_key
 from core.logs import configure_logs
@@ -66,22 +65,7 @@ TEMPLATES = [
     },
 ]
 
-
-def _database(url: str) -> dict[str, Any]:
-    config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60))
-    if config["ENGINE"].endswith("sqlite3"):
-        Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
-        config["OPTIONS"] = {
-            # Readers never wait for the writer; a power cut may cost the last transactions, never the file.
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536",
-            # Take the write lock at the start: a transaction that reads first cannot fail half-way for want of it.
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 10,  # seconds to wait for the lock
-        }
-    return config
-
-
-DATABASES = {"default": _database(ENV.database_url)}
+DATABASES = {"default": database(ENV.database_url)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Read by `accounts.stores.backends`.
@@ -164,8 +148,7 @@ TIME_ZONE = "UTC"
 DISPLAY_TIME_ZONE = ENV.display_time_zone  # read by `usage.admin.budgets`
 USE_TZ = True
 
-STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "var" / "static"
+STATIC_URL = "static/"  # served from where the apps have them (`amplify_chat.asgi`); nothing is collected
 
 LOGGING = {
     "version": 1,

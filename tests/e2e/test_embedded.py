@@ -62,7 +62,7 @@ async def test_without_its_wheel_a_labelled_script_stands_in(tmp_path: Path) -> 
     with running_service(tmp_path / "run", EMBEDDED_MODEL="on", PYTHONPATH=str(hidden)) as other:
         answer = await other.chat("scripted", "Hi.")
         assert "scripted answer, not a language model" in answer.text
-        assert "No embedded model here: xllamacpp has no wheel" in other.log
+        assert "No embedded model here: xllamacpp cannot be loaded: no wheel." in other.log
 
 
 def test_create_api_key_needs_a_user(service: Service) -> None:
