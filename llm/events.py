@@ -106,6 +106,8 @@ class Usage:
     """Uncached input tokens."""
     cache_read: int = 0
     cache_write: int = 0
+    cache_write_1h: int = 0
+    """Of `cache_write`, what is kept for an hour and not for some minutes: vendors charge more for it."""
     output: int = 0
     reasoning: int = 0
     estimated: bool = False
@@ -116,11 +118,13 @@ class Usage:
     def plausible(self) -> "Usage":
         """The same with counts that the books can hold, whatever a vendor has sent."""
         output, reasoning = token_count(self.output), token_count(self.reasoning)
+        written = token_count(self.cache_write)
         return replace(
             self,
             input=token_count(self.input),
             cache_read=token_count(self.cache_read),
-            cache_write=token_count(self.cache_write),
+            cache_write=written,
+            cache_write_1h=min(token_count(self.cache_write_1h), written),
             # Some servers count reasoning beside the output, not as a part of it.
             output=output + reasoning if reasoning > output else output,
             reasoning=reasoning,
@@ -132,6 +136,7 @@ class Usage:
             input=self.input + other.input,
             cache_read=self.cache_read + other.cache_read,
             cache_write=self.cache_write + other.cache_write,
+            cache_write_1h=self.cache_write_1h + other.cache_write_1h,
             output=self.output + other.output,
             reasoning=self.reasoning + other.reasoning,
             estimated=self.estimated or other.estimated,

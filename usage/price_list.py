@@ -57,6 +57,8 @@ def _for_pricing(usage: Usage) -> genai_prices.Usage:
         cache_read_tokens=usage.cache_read,
         cache_write_tokens=usage.cache_write,
         output_tokens=usage.output,
+        # Only where there are some: of most models the list has no such price.
+        **({"cache_write_1h_tokens": usage.cache_write_1h} if usage.cache_write_1h else {}),
     )
 
 

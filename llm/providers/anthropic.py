@@ -229,6 +229,7 @@ def usage_from_wire(usage: Mapping[str, Any]) -> Usage:
         input=token_count(usage.get("input_tokens")),
         cache_read=token_count(usage.get("cache_read_input_tokens")),
         cache_write=token_count(usage.get("cache_creation_input_tokens")),
+        cache_write_1h=token_count((usage.get("cache_creation") or {}).get("ephemeral_1h_input_tokens")),
         output=token_count(usage.get("output_tokens")),
         reasoning=token_count((usage.get("output_tokens_details") or {}).get("thinking_tokens")),
         raw=dict(usage),

@@ -233,6 +233,11 @@ def usage_from_wire(usage: Mapping[str, Any]) -> Usage:
         input=token_count(usage.get("inputTokens")),
         cache_read=token_count(usage.get("cacheReadInputTokens")),
         cache_write=token_count(usage.get("cacheWriteInputTokens")),
+        cache_write_1h=sum(
+            token_count(detail.get("inputTokens"))
+            for detail in usage.get("cacheDetails") or ()
+            if detail.get("ttl") == "1h"
+        ),
         output=token_count(usage.get("outputTokens")),
         raw=dict(usage),
     )

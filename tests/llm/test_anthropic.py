@@ -352,6 +352,13 @@ def test_errors_inside_a_stream(kind: str, error: type[ModelFailed]) -> None:
     assert CANARY not in str(raised.value)
 
 
+def test_what_is_kept_for_an_hour_is_told_apart() -> None:
+    split = {"ephemeral_5m_input_tokens": 456, "ephemeral_1h_input_tokens": 100}
+    usage = usage_from_wire({"cache_creation_input_tokens": 556, "cache_creation": split})
+    assert (usage.cache_write, usage.cache_write_1h) == (556, 100)
+    assert usage_from_wire({"cache_creation_input_tokens": 556, "cache_creation": None}).cache_write_1h == 0
+
+
 def test_odd_counts_do_no_harm() -> None:
     usage = usage_from_wire({"input_tokens": "7", "output_tokens": -1, "cache_read_input_tokens": None})
     assert (usage.input, usage.cache_read, usage.output) == (0, 0, 0)

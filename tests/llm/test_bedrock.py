@@ -54,7 +54,7 @@ from llm.messages import (
 )
 from llm.model import ModelCard
 from llm.providers.bedrock import Bedrock, BedrockReader
-from llm.providers.converse import MAX_IMAGES, Guardrail, to_wire
+from llm.providers.converse import MAX_IMAGES, Guardrail, to_wire, usage_from_wire
 from llm.testing import ReaderContract, read
 from llm.vendor import Provider, StreamReader, VendorModel
 from tests.harness import CANARY
@@ -358,6 +358,12 @@ def _delta(block: int, **delta: Any) -> bytes:
 def _tool_start(block: int, call_id: str) -> bytes:
     start = {"toolUse": {"toolUseId": call_id, "name": "weather"}}
     return _event("contentBlockStart", {"contentBlockIndex": block, "start": start})
+
+
+def test_what_is_kept_for_an_hour_is_told_apart() -> None:
+    details = [{"ttl": "1h", "inputTokens": 30}, {"ttl": "5m", "inputTokens": 12}]
+    usage = usage_from_wire({"cacheWriteInputTokens": 42, "cacheDetails": details})
+    assert (usage.cache_write, usage.cache_write_1h) == (42, 30)
 
 
 USAGE = {
