@@ -50,7 +50,7 @@ def _card(provider: str, model: str, **more: str) -> ModelCard:
         ),
         # 6 uncached + 159,217 cache write + 2,745 output at 5 / 6.25 / 25 $ per M: 1,063,761.25 micro-dollars
         ("anthropic", "claude-opus-4-5-20251101", Usage(input=6, cache_write=159_217, output=2745), 1_063_761),
-        # 10,000 written for five minutes at 3.75 and 20,000 for an hour at 6 $ per M; a tenth more in a region of Bedrock
+        # 10,000 written for minutes at 3.75, 20,000 for an hour at 6 $ per M; a tenth more in a region of Bedrock
         ("anthropic", "claude-sonnet-4-5", Usage(cache_write=30_000, cache_write_1h=20_000), 157_500),
         (
             "bedrock",
