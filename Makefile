@@ -22,8 +22,8 @@ test: .venv/.dev .venv/.clients ## every fast test
 test-slow: .venv/.dev .venv/.clients ## the slow suites
 	@$(BIN)/python -m pytest -m slow
 
-test-infra: .venv/.dev .venv/.infra ## image, Terraform, playbooks, rollout; what is missing here is skipped and says so
-	@CHECKOV=$(CURDIR)/.venv/checkov/bin/checkov $(BIN)/python -m pytest -m infra
+test-infra: .venv/.dev .venv/.infra ## image, Terraform, playbooks, rollout; skipped, and said, where a program is missing (TESTS=… for some)
+	@CHECKOV=$(CURDIR)/.venv/checkov/bin/checkov $(BIN)/python -m pytest -m infra -rs $(TESTS)
 
 check: .venv/.dev ## ruff, mypy, import-linter, migrations in step
 	@$(BIN)/ruff check .

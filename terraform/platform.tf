@@ -23,11 +23,11 @@ locals {
     }
     HISTORY_COST_CALCULATIONS_DYNAMO_TABLE = {
       name = "${local.of["lambda"]}-history-cost-calculations"
-      may  = ["GetItem", "Query", "UpdateItem"]
+      may  = ["Query", "UpdateItem"]
     }
     MODEL_RATE_TABLE = {
       name = "${local.of["chat-billing"]}-model-rates"
-      may  = ["GetItem", "Query", "Scan"] # Scan: the whole catalogue, a hundred rows
+      may  = ["Scan"] # the whole catalogue, a hundred rows
     }
     ADDITIONAL_CHARGES_TABLE = {
       name = "${local.of["chat-billing"]}-additional-charges"
@@ -35,11 +35,11 @@ locals {
     }
     AMPLIFY_ADMIN_DYNAMODB_TABLE = {
       name = "${local.of["admin"]}-admin-configs"
-      may  = ["GetItem", "Query"]
+      may  = ["GetItem", "UpdateItem"] # Update: Amplify groups
     }
     API_KEYS_DYNAMODB_TABLE = {
       name = "${local.of["object-access"]}-api-keys"
-      may  = ["GetItem", "PutItem", "Query", "UpdateItem"]
+      may  = ["GetItem", "PutItem", "Query", "Scan", "UpdateItem"] # Scan: a person's keys; no index is by owner or delegate
     }
     COGNITO_USERS_DYNAMODB_TABLE = {
       name = "${local.of["object-access"]}-cognito-users"
@@ -47,11 +47,11 @@ locals {
     }
     ASSISTANT_GROUPS_DYNAMO_TABLE = {
       name = "${local.of["object-access"]}-amplify-groups"
-      may  = ["GetItem", "Query"]
+      may  = ["DeleteItem", "GetItem", "PutItem", "Scan", "UpdateItem"] # Scan: a person's groups; members are inside the rows
     }
     ACCOUNTS_DYNAMO_TABLE = {
       name = "${local.of["lambda"]}-accounts"
-      may  = ["GetItem"]
+      may  = ["GetItem", "UpdateItem"]
     }
     REQUEST_STATE_DYNAMO_TABLE = {
       name = "${local.of["amplify-js"]}-request-state"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness import CANARY, ROOT
+from tests.infra.terraform_cli import cli_config
 
 ANSIBLE = ROOT / "ansible"
 ACCOUNT = "123456789012"
@@ -91,13 +92,12 @@ class Stage:
     aws: str
     bin: Path
     endpoint: str
+    terraform: Mapping[str, str] = field(default_factory=dict)
     variables: dict[str, Any] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {
-            name: os.environ[name] for name in ("HOME", "LANG", "TF_CLI_CONFIG_FILE", "TMPDIR") if name in os.environ
-        }
+        kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ} | self.terraform
         paths = [str(self.folder / "bin"), str(self.bin), str(Path(sys.executable).parent), os.environ["PATH"]]
         aws = dict.fromkeys(("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"), "http://aws.test")
         proxies = {"HTTP_PROXY": self.aws, "http_proxy": self.aws, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
@@ -278,7 +278,13 @@ def running_aws(folder: Path) -> Iterator[str]:
 def running_stage(folder: Path, bin_folder: Path) -> Iterator[Stage]:
     with running_aws(folder) as aws:
         server = ThreadingHTTPServer(("127.0.0.1", 0), Chat)
-        stage = Stage(folder=folder, aws=aws, bin=bin_folder, endpoint=f"http://127.0.0.1:{server.server_port}")
+        stage = Stage(
+            folder=folder,
+            aws=aws,
+            bin=bin_folder,
+            endpoint=f"http://127.0.0.1:{server.server_port}",
+            terraform=cli_config(folder),
+        )
         Chat.stage = stage
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

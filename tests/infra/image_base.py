@@ -35,8 +35,14 @@ def missing() -> str | None:
     """Why no image can be built here."""
     if platform.system() != "Linux" or os.geteuid() != 0:
         return "buildah in a chroot needs Linux and root"
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        return "buildah in a chroot mounts file systems, and here that is not allowed"
     absent = [tool for tool in ("buildah", "debootstrap") if shutil.which(tool) is None]
     return f"not installed: {', '.join(absent)} (apt install {' '.join(absent)})" if absent else None
+
+
+class NoDebian(Exception):
+    """debootstrap could not fetch Debian; the message is the end of what it said."""
 
 
 class Buildah:
@@ -147,7 +153,7 @@ class Container:
 
 
 def _debian_with_python() -> Path:
-    """The archive of a minimal Debian with Python."""
+    """The archive of a minimal Debian with Python. Raises NoDebian."""
     archive = CACHE / f"{SUITE}-python.tar"
     if not archive.exists():
         tree = CACHE / f"{SUITE}-{os.getpid()}"
@@ -155,7 +161,8 @@ def _debian_with_python() -> Path:
         tree.mkdir(parents=True)
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout[-4000:]
+            if done.returncode != 0:
+                raise NoDebian(f"debootstrap: {(done.stdout + done.stderr)[-1000:]}")
             part = tree.with_suffix(".tar")
             subprocess.run(["tar", "-C", str(tree), "-cf", str(part), "."], check=True)
             part.rename(archive)  # whole or not there

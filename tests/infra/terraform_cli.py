@@ -52,7 +52,7 @@ def initialised(folder: Path, **env: str) -> Terraform:
     # A lock file is for the platforms of whoever made it, and for the version chosen there.
     left_out = shutil.ignore_patterns(".terraform*", "*.tfstate*", "terraform.tfvars", "*.tfplan")
     shutil.copytree(SOURCE, folder, dirs_exist_ok=True, ignore=left_out)
-    config = _cli_config(folder)
+    config = cli_config(folder)
     terraform = Terraform(folder=folder, env={**config, **env})
     if config:
         terraform.run("init", "-no-color", "-backend=false")
@@ -64,7 +64,8 @@ def initialised(folder: Path, **env: str) -> Terraform:
     return terraform
 
 
-def _cli_config(folder: Path) -> dict[str, str]:
+def cli_config(folder: Path) -> dict[str, str]:
+    """What tells Terraform where a provider is, as environment; empty if it is to ask the registry."""
     given = os.environ.get("TF_CLI_CONFIG_FILE", "")
     if Path(given).is_file():
         return {"TF_CLI_CONFIG_FILE": given}

@@ -5,6 +5,7 @@ A session's stage is provisioned once and has one good version deployed; each te
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,6 +30,8 @@ NAMED = "amplify_deployment_name"
 @pytest.fixture(scope="session")
 def provisioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     assert BIN is not None
+    if not shutil.which("terraform"):
+        pytest.skip("Terraform is not installed")
     with running_stage(tmp_path_factory.mktemp("stage"), BIN) as stage:
         outcome = stage.play("provision", terraform_consent=True)
         if "Failed to query available provider packages" in outcome.text:
@@ -172,6 +175,7 @@ def test_a_digest_can_be_deployed(stage: Stage) -> None:
         ("start", "Wait until its tasks run", "circuit breaker: rolling back"),
         ("answer", "Check that it was a whole answer, streamed", "HTTP 500"),
     ],
+    ids=["migration", "start", "answer"],
 )
 def test_a_broken_version_leaves_the_one_before(stage: Stage, fault: str, at: str, because: str) -> None:
     stage.breaks(**{fault: stage.push(f"broken-{fault}")})

@@ -16,7 +16,7 @@ import pytest
 
 from bench.upstream.testing import running_upstream
 from tests.harness import CANARY, QUICK, ROOT, events_of, question, read_events, texts, wait_until
-from tests.infra.image_base import Buildah, Container, Image, missing
+from tests.infra.image_base import Buildah, Container, Image, NoDebian, missing
 from tests.infra.ports import free_port
 from tests.infra.postgres import running_postgres
 
@@ -34,7 +34,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
         pytest.skip(reason)
     buildah = Buildah(tmp_path_factory.mktemp("images") / "buildah")
     try:
-        buildah.make_python_image()
+        try:
+            buildah.make_python_image()
+        except NoDebian as error:
+            pytest.skip(str(error))
         yield buildah
     finally:
         buildah.remove()

@@ -286,7 +286,8 @@ def test_the_service_may_do_what_it_needs_and_no_more(deployed: Deployment) -> N
     assert ("s3:GetObject", "arn:aws:s3:::amplify-uni-lambda-prod-rag-input/*") in allowed
     assert ("secretsmanager:GetSecretValue", VALUES["llm_endpoints_secret_arn"]) in allowed
     assert {resource for action, resource in allowed if action == "dynamodb:DeleteItem"} == {
-        f"{at}-amplify-js-prod-request-state"
+        f"{at}-amplify-js-prod-request-state",
+        f"{at}-object-access-prod-amplify-groups",
     }
     assert not [action for action, _ in allowed if "*" in action]
     assert not [resource for _, resource in allowed if resource == "*"]
