@@ -68,10 +68,16 @@ clean: ## remove .venv and caches (never your data in var/)
 	@.venv/clients/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/clients.txt
 	@touch $@
 
-.venv/.infra: .venv/.dev requirements/infra.txt requirements/checkov.txt
-	@echo "Installing Ansible and what checks terraform/ (a minute, once) ..."
-	@for name in infra checkov; do $(BIN)/python -m venv .venv/$$name && .venv/$$name/bin/python -m pip \
-	  --disable-pip-version-check --quiet install --require-hashes -r requirements/$$name.txt || exit 1; done
+.venv/.infra: .venv/.dev .venv/infra/bin/ansible-playbook requirements/checkov.txt
+	@echo "Installing what checks terraform/ ..."
+	@$(BIN)/python -m venv .venv/checkov
+	@.venv/checkov/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/checkov.txt
+	@touch $@
+
+.venv/infra/bin/ansible-playbook: .venv/bin/python requirements/infra.txt
+	@echo "Installing Ansible (a minute, once) ..."
+	@$(BIN)/python -m venv .venv/infra
+	@.venv/infra/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/infra.txt
 	@touch $@
 
 .venv/.dev: .venv/.embedded requirements/dev.txt

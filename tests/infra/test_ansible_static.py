@@ -86,3 +86,14 @@ def test_the_documents_name_what_exists() -> None:
         known = "\n".join(path.read_text() for path in ANSIBLE.glob("roles/*/defaults/main.yml"))
         for variable in re.findall(r"-e '?([a-z_]+)=", text):
             assert f"\n{variable}:" in f"\n{known}", (name, variable)
+
+
+def test_what_the_documents_make_can_be_made(tmp_path: Path) -> None:
+    """In a clean checkout, where nothing is there yet."""
+    texts = [(ROOT / "docs" / "deploy.md").read_text(), *(file.read_text() for file in WORKFLOWS)]
+    targets = {target for text in texts for target in re.findall(r"make (?:-C \.\. )?(\.venv/\S+)", text)}
+    assert targets
+    for part in ("Makefile", "requirements"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    for target in targets:
+        run("make", "--dry-run", target, cwd=tmp_path)
