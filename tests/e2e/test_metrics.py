@@ -11,6 +11,7 @@ from tests.e2e.conftest import HUNDRED, SHORT
 from tests.harness import CANARY, Service, question, read_events, running_service, texts
 
 BROKEN = "mock+fault=500"
+SLOW = "mock+tokens=3+ttft=50+gap=50"
 TOKEN = f"{CANARY}-metrics"
 
 _VALUE = r"(?:[+-]?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|Inf)|NaN)"
@@ -56,7 +57,7 @@ def one(samples: Samples, name: str, **labels: str) -> float:
 @pytest.fixture(scope="module")
 def guarded(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service of its own: what fails here must rest nobody else's endpoints."""
-    models = [SHORT, HUNDRED, BROKEN]
+    models = [SHORT, HUNDRED, SLOW, BROKEN]
     folder = tmp_path_factory.mktemp("metrics")
     with running_service(folder, upstream=upstream.url, models=models, METRICS_TOKEN=TOKEN) as service:
         yield service
@@ -72,11 +73,11 @@ async def scrape(service: Service, **headers: str) -> Samples:
 
 async def test_what_model_calls_use_and_how_long_they_take(guarded: Service) -> None:
     before = await scrape(guarded)
-    assert (await guarded.chat(SHORT)).error is None  # ten tokens in, three out
+    assert (await guarded.chat(SLOW)).error is None  # ten tokens in, three out
     after = await scrape(guarded)
 
     def more(name: str, **labels: str) -> float:
-        labels |= {"gen_ai_request_model": SHORT}
+        labels |= {"gen_ai_request_model": SLOW}
         earlier = {key: value for key, value in before.items() if key[0] == name and labels.items() <= set(key[1])}
         return one(after, name, **labels) - sum(earlier.values())
 
