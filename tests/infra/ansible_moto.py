@@ -146,9 +146,7 @@ class Quiet(WSGIRequestHandler):
 
 def main() -> None:
     faults = Path(sys.argv[1])
-    terraform_moto._cache_nodes()
-    terraform_moto._autoscaling_tags()
-    terraform_moto._cache_parameter_groups()
+    terraform_moto.mend_moto()
     Rollouts(faults).patch()
     patch_tasks(faults)
     application = buckets_in_path(DomainDispatcherApplication(create_backend_app))

@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.harness import CANARY, ROOT
 from tests.infra.terraform_cli import cli_config
+from tests.infra.terraform_plan import MOTO
 
 ANSIBLE = ROOT / "ansible"
 ACCOUNT = "123456789012"
@@ -260,6 +261,7 @@ def running_aws(folder: Path) -> Iterator[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.infra.ansible_moto", str(folder / "faults.json")],
             cwd=ROOT,
+            env=os.environ | MOTO,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

@@ -2,7 +2,7 @@
 
 `python -m tests.infra.terraform_moto` prints its address and serves until it is stopped. Moto 5.2 lacks a few calls
 that the provider makes, and repeats until its patience ends; they are added here, with what AWS answers. What moto
-merely forgets is listed in test_terraform.py instead, unless the provider would make the thing anew for it.
+merely forgets is listed in terraform_plan.py instead, unless the provider would make the thing anew for it.
 """
 
 import json
@@ -130,19 +130,24 @@ def _service_settings() -> None:
         answer = create(self)
         asked = json.loads(self.body)
         service = self.ecs_backend.describe_services(asked["cluster"], [asked["serviceName"]])[0][0]
-        service.launch_type = None
+        service.launch_type = asked.get("launchType")
         for setting in ("capacityProviderStrategy", "healthCheckGracePeriodSeconds", "availabilityZoneRebalancing"):
-            setattr(service, xform_name(setting), asked[setting])
+            if setting in asked:
+                setattr(service, xform_name(setting), asked[setting])
         return answer
 
     EC2ContainerServiceResponse.create_service = create_service
 
 
-def main() -> None:
+def mend_moto() -> None:
     _service_settings()
     _cache_nodes()
     _autoscaling_tags()
     _cache_parameter_groups()
+
+
+def main() -> None:
+    mend_moto()
     server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
     sys.stdout.flush()

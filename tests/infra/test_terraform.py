@@ -21,6 +21,7 @@ import pytest
 from amplify_chat.env import variables
 from tests.harness import ROOT
 from tests.infra.terraform_cli import SOURCE, Terraform, initialised
+from tests.infra.terraform_plan import MOTO, unexpected_changes
 
 pytestmark = pytest.mark.infra
 
@@ -88,16 +89,6 @@ def test_checkov_finds_nothing_that_is_not_explained(tmp_path: Path) -> None:
 
 # --- An apply to a server that plays AWS ------------------------------------------------------------------------------
 
-# What moto 5.2 forgets or gets wrong, by resource: the attributes that a second plan may want to change, and why.
-MOTO_FORGETS = {
-    r"aws_vpc_security_group_(in|e)gress_rule\.\w+": ({"description"}, "of a rule between two groups"),
-    r"aws_db_instance\.this": (
-        {"performance_insights_enabled", "performance_insights_kms_key_id"},
-        "Performance Insights",
-    ),
-    r"aws_db_parameter_group\.this": ({"parameter"}, "answers with no parameters"),
-}
-
 # Variables that no deployment needs by default; who wants one gives it in extra_environment or extra_secrets.
 BY_CHOICE = {
     "DEBUG": "never here",
@@ -151,7 +142,7 @@ VALUES = {
 @contextmanager
 def moto() -> Iterator[str]:
     """The address of a moto server."""
-    env = {**os.environ, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "MOTO_ACM_VALIDATION_WAIT": "0"}
+    env = os.environ | MOTO
     with subprocess.Popen(
         [sys.executable, "-m", "tests.infra.terraform_moto"],
         cwd=ROOT,
@@ -224,21 +215,7 @@ def test_a_second_plan_changes_nothing_also_after_a_deploy(deployed: Deployment)
 
     deployed.terraform.run("plan", "-no-color", "-detailed-exitcode", "-out=second.tfplan", expect=(0, 2))
     plan = deployed.terraform.json("show", "-json", "second.tfplan")
-    changes = [change for each in plan["resource_changes"] if (change := _unexpected(each))]
-    assert not changes, "\n".join(changes)
-
-
-def _unexpected(resource: dict[str, Any]) -> str:
-    """What a plan would do to the resource, apart from what moto is known to forget."""
-    change = resource["change"]
-    if resource["mode"] == "data" or change["actions"] == ["no-op"]:
-        return ""
-    before, after = change["before"] or {}, change["after"] or {}
-    differ = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    for pattern, (forgotten, _) in MOTO_FORGETS.items():
-        if re.search(pattern, resource["address"]) and change["actions"] == ["update"] and differ <= forgotten:
-            return ""
-    return f"{resource['address']}: {change['actions']} {sorted(differ)}"
+    assert unexpected_changes(plan) == []
 
 
 def test_the_task_knows_every_variable_of_the_service(deployed: Deployment) -> None:
