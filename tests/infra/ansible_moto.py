@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ecs.models import EC2ContainerServiceBackend, Service, Task
+from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -99,6 +101,17 @@ def _say(service: Service, message: str) -> None:
     service.events.insert(0, {"id": f"{now:%H%M%S%f}", "createdAt": now, "message": message})
 
 
+def patch_revisions() -> None:
+    """Revisions are listed in the order that was asked for, and no more of them."""
+
+    def list_task_definitions(self: EC2ContainerServiceResponse) -> ActionResult:
+        arns = self.ecs_backend.list_task_definitions(self._get_param("familyPrefix"))
+        arns.sort(key=lambda arn: int(arn.rsplit(":", 1)[-1]), reverse=self._get_param("sort") == "DESC")
+        return ActionResult({"taskDefinitionArns": arns[: self._get_param("maxResults") or 100]})
+
+    EC2ContainerServiceResponse.list_task_definitions = list_task_definitions
+
+
 def patch_tasks(faults: Path) -> None:
     """A one-off task runs at the first look and has ended at the third."""
     describe = EC2ContainerServiceBackend.describe_tasks
@@ -149,6 +162,7 @@ def main() -> None:
     terraform_moto.mend_moto()
     Rollouts(faults).patch()
     patch_tasks(faults)
+    patch_revisions()
     application = buckets_in_path(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
