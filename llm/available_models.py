@@ -56,11 +56,19 @@ _RATE_COLUMNS = {
 }
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class _Listing:
+    """One answer of the API: its models with their roles, and their rates."""
+
+    table: CardTable
+    rates: Mapping[str, ModelRate]
+
+
 @dataclass(slots=True)
 class _Known:
     """What is known of one person's models."""
 
-    table: CardTable | None = None
+    listing: _Listing | None = None
     asked_at: float = float("-inf")
     retry_at: float = float("-inf")
     asking: "asyncio.Task[None] | None" = field(default=None, repr=False)
@@ -84,7 +92,8 @@ class AvailableModels:
         self._clock = clock
         self._known: OrderedDict[tuple[str, bytes], _Known] = OrderedDict()
         # Most people have the same list: it is kept once.
-        self._tables: WeakValueDictionary[bytes, CardTable] = WeakValueDictionary()
+        self._listings: WeakValueDictionary[bytes, _Listing] = WeakValueDictionary()
+        self._learnt: _Listing | None = None
         self._cards: CardTable = CardTable({}, {})
         self._rates: Mapping[str, ModelRate] = {}
         self._tasks = TaskSet()
@@ -96,9 +105,9 @@ class AvailableModels:
         known = self._of(asker)
         if self._age(known) > FRESH_SECONDS:
             await self._ask_again(known, asker.bearer)
-        if known.table is None or self._age(known) > STALE_SECONDS:
+        if known.listing is None or self._age(known) > STALE_SECONDS:
             raise Unavailable(_AWAY)
-        return CardRules(known.table)
+        return CardRules(known.listing.table)
 
     async def card(self, model_id: str, *, provider: str) -> ModelCard:
         """The facts of a model, as somebody's list has them. `provider`: as `CardBook.card` has it."""
@@ -135,7 +144,7 @@ class AvailableModels:
     async def _ask(self, known: _Known, bearer: str) -> None:
         started = self._clock()
         try:
-            known.table = await self._table(await self._fetched(bearer))
+            known.listing = await self._listing(await self._fetched(bearer))
             known.asked_at = started
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             known.retry_at = self._clock() + RETRY_SECONDS
@@ -159,33 +168,39 @@ class AvailableModels:
         ) as response:
             return await read_at_most(MAX_BYTES, response)
 
-    async def _table(self, body: bytes) -> CardTable:
+    async def _listing(self, body: bytes) -> "_Listing":
         """Raises ValueError for what is no list of models."""
         digest = hashlib.sha256(body).digest()
-        if known := self._tables.get(digest):
-            return known
-        table, rates = await run_blocking(_read, body)
-        self._tables[digest] = table
-        self._learn(table, rates)
-        return table
+        listing = self._listings.get(digest)
+        if listing is None:
+            listing = self._listings[digest] = await run_blocking(_read, body)
+        # Of a known list too: others may have come in between.
+        self._learn(listing)
+        return listing
 
-    def _learn(self, table: CardTable, rates: Mapping[str, ModelRate]) -> None:
-        cards = {**self._cards.entries, **table.entries}
-        all_rates = {**self._rates, **rates}
+    def _learn(self, listing: "_Listing") -> None:
+        if listing is self._learnt:
+            return
+        cards = {**self._cards.entries, **listing.table.entries}
+        all_rates = {**self._rates, **listing.rates}
         if cards != self._cards.entries or all_rates != self._rates:
             self._cards, self._rates = CardTable(cards, {}), all_rates
             self.on_news()
+        self._learnt = listing
 
 
-def _read(body: bytes) -> tuple[CardTable, Mapping[str, ModelRate]]:
-    """The list's models with their roles, and their rates. Raises ValueError."""
+def _read(body: bytes) -> _Listing:
+    """Raises ValueError for what is no list of models, and for one of which no model can be read."""
     answer = orjson.loads(body)
     data = answer.get("data") if isinstance(answer, dict) and answer.get("success") is not False else None
     if not isinstance(data, dict) or not isinstance(data.get("models"), list):
         raise ValueError("No list of models.")  # noqa: TRY004 - of the answer's form
     models = [each for each in data["models"] if _has_id(each)]
     table = CardTable(in_name_order(card_entries(models)), dict(roles_of(data)), is_complete=True)
-    return table, model_rates(_rate_rows(models))
+    if data["models"] and not table.entries:
+        # A failure of the API's, not somebody without models: it must not last.
+        raise ValueError("No model of the list can be read.")
+    return _Listing(table, model_rates(_rate_rows(models)))
 
 
 def _has_id(model: Any) -> bool:

@@ -13,6 +13,10 @@ from typing import Any
 from llm.models import CARD_FIELDS
 from llm.shipped import known_card, shipped_card
 
+MAX_NUMBER = 10**12
+"""Of a window or a limit, in tokens, or a price: far above all that are meant."""
+_SHOWN = 100
+
 OWN_FIELDS = frozenset({"id", *CARD_FIELDS, "enabled", "groups", "fallback", "position"})
 
 _OF_COLUMN = {
@@ -142,7 +146,7 @@ def _of_platform(model_id: str, provider: str, entry: Mapping[str, Any]) -> dict
         facts[name] = _text(entry.get(key)) or facts[name]
     for key, name in _COUNTS.items():
         # -1 and 0 are its ways to say that nobody knows.
-        facts[name] = count if (count := _number(entry, key)) > 0 else facts[name]
+        facts[name] = count if (count := int(_number(entry, key))) > 0 else facts[name]
     for key, name in _SAME.items():
         if entry.get(key) not in (None, ""):
             facts[name] = _truth(entry[key])
@@ -176,5 +180,11 @@ def _number(entry: Mapping[str, Any], key: str) -> float:
     try:
         number = -1.0 if value in (None, "") else float(value)
     except (TypeError, ValueError) as error:
-        raise ModelListError(f"{entry['id']}: {key} should be a number, not {value!r}.") from error
+        raise _no_number(entry, key) from error
+    if not abs(number) <= MAX_NUMBER:  # nor is what is no number at all
+        raise _no_number(entry, key)
     return int(number) if number.is_integer() else number
+
+
+def _no_number(entry: Mapping[str, Any], key: str) -> ModelListError:
+    return ModelListError(f"{entry['id']}: {key} should be a number, not {str(entry[key])[:_SHOWN]!r}.")

@@ -37,6 +37,8 @@ _LEGACY_ROLES = {
     "DefaultDocumentCachingModel": "document_caching",
 }
 _THOUSANDS_PER_MILLION = 1000
+MAX_RATE = 10_000
+"""US dollars per thousand tokens: far above all that are meant, and what the ledger's columns hold for any call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,4 +146,4 @@ def _per_million(item: Item, column: str) -> Decimal | None:
         price = Decimal(str(item[column]).strip())
     except (KeyError, InvalidOperation):
         return None
-    return price * _THOUSANDS_PER_MILLION if price.is_finite() and price >= 0 else None
+    return price * _THOUSANDS_PER_MILLION if price.is_finite() and 0 <= price <= MAX_RATE else None

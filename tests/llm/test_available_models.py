@@ -241,3 +241,59 @@ async def test_a_price_that_is_none_is_no_price(api: Api, models: AvailableModel
     api.answers = {"token of alice": _listing({**GPT, "inputTokenCost": cost})}
     await models.rules_for(who("alice"))
     assert "gpt-4o" not in models.rates()
+
+
+async def test_a_list_that_comes_back_brings_its_prices_back(api: Api, models: AvailableModels) -> None:
+    """Also where somebody who asked before has it still."""
+    dearer = {**GPT, "inputTokenCost": "0.005", "inputContextWindow": 64_000}
+    api.answers = {"token of alice": _listing(GPT), "token of bob": _listing(dearer)}
+    for name, dollars, window in (("alice", "2.5", 128_000), ("bob", "5", 64_000)):
+        await models.rules_for(who(name))
+        assert models.rates()["gpt-4o"].input == Decimal(dollars)
+        assert (await models.card("gpt-4o", provider="azure")).context_window == window
+    api.answers = {"token of bob": _listing(GPT)}
+    api.now += FRESH_SECONDS + 1
+    await models.rules_for(who("bob"))
+    assert models.rates()["gpt-4o"].input == Decimal("2.5") and api.news == 3
+    assert (await models.card("gpt-4o", provider="azure")).context_window == 128_000
+
+
+@pytest.mark.parametrize("broken", [{}, None, {"id": ""}, {**GPT, "inputContextWindow": "many"}])
+async def test_a_list_of_nothing_but_broken_entries_is_no_list(api: Api, models: AvailableModels, broken: Any) -> None:
+    api.answers = {"token of alice": _listing(GPT), "token of bob": _listing(broken)}
+    await models.rules_for(who("alice"))
+    with pytest.raises(Unavailable):
+        await models.rules_for(who("bob"))
+    api.answers = {"token of alice": _listing(broken), "token of bob": _listing(GPT)}
+    api.now = FRESH_SECONDS + 1
+    assert (await models.rules_for(who("alice"))).may_use("gpt-4o")
+    assert (await models.rules_for(who("bob"))).may_use("gpt-4o")
+
+
+async def test_an_empty_list_is_an_answer(api: Api, models: AvailableModels) -> None:
+    api.answers = {"token of alice": _listing()}
+    assert not (await models.rules_for(who("alice"))).may_use("gpt-4o")
+
+
+@pytest.mark.parametrize("cost", ["1e999999", "1e300", "Infinity"])
+async def test_a_price_beyond_all_bounds_is_no_price_and_takes_no_model_along(
+    api: Api, models: AvailableModels, cost: str
+) -> None:
+    api.answers = {"token of alice": _listing({**GPT, "inputTokenCost": cost}, RESERVED)}
+    rules = await models.rules_for(who("alice"))
+    assert rules.may_use("gpt-4o") and list(models.rates()) == ["own"]
+
+
+@pytest.mark.parametrize("count", ["Infinity", "1e400", "NaN", 10**18, "1e300"])
+async def test_a_window_beyond_all_bounds_is_a_broken_entry(api: Api, models: AvailableModels, count: Any) -> None:
+    api.answers = {"token of alice": _listing({**GPT, "inputContextWindow": count}, RESERVED)}
+    with capture_logs() as logs:
+        rules = await models.rules_for(who("alice"))
+    assert list(rules.table.entries) == ["own"] and [line["event"] for line in logs] == ["model_row_not_read"]
+
+
+async def test_a_window_is_a_whole_number(api: Api, models: AvailableModels) -> None:
+    api.answers = {"token of alice": _listing({**GPT, "inputContextWindow": "128000.5"})}
+    await models.rules_for(who("alice"))
+    window = (await models.card("gpt-4o", provider="azure")).context_window
+    assert window == 128_000 and isinstance(window, int)
