@@ -73,15 +73,6 @@ class Table:
         answer = self._call("query", IndexName=index, KeyConditionExpression=condition, **words.arguments)
         return [_plain(item) for item in answer["Items"]]
 
-    def items_from(self, index: str, key: tuple[str, Any], least: tuple[str, Any]) -> Iterator[list[Item]]:
-        """Pages of an index's partition, from the item on whose second attribute is `least`, in its order."""
-        words = _Words()
-        (first, value), (second, start) = key, least
-        condition = f"{words.path((first,))} = {words.value(value)}"
-        condition += f" AND {words.path((second,))} >= {words.value(start)}"
-        arguments = {"IndexName": index, "KeyConditionExpression": condition, **words.arguments}
-        return self._pages("query", arguments)
-
     def items_of(self, attribute: str, value: Any) -> list[Item]:
         """All items of a partition of the table itself, as they are after every write that has succeeded."""
         words = _Words()
@@ -102,6 +93,14 @@ class Table:
             arguments |= {"FilterExpression": " OR ".join(filters), **words.arguments}
         for page in self._pages("scan", arguments):
             yield from page
+
+    def pages_from(self, attribute: str, least: str) -> Iterator[list[Item]]:
+        """Reads the whole table, page by page: the items whose attribute is `least` or comes after it, and those that
+        lack it, as they were a moment ago. A page may have none of them."""
+        words = _Words()
+        path = words.path((attribute,))
+        condition = f"{path} >= {words.value(least)} OR attribute_not_exists({path})"
+        return self._pages("scan", {"FilterExpression": condition, **words.arguments})
 
     def create(self, item: Mapping[str, Any], *, key: str) -> None:
         """Raises ConditionFailed if there is an item of this `key` (an attribute's name) already."""

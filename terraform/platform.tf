@@ -15,7 +15,7 @@ locals {
   tables = {
     CHAT_USAGE_DYNAMO_TABLE = {
       name = "${local.of["lambda"]}-chat-usage"
-      may  = ["PutItem", "Query"] # what is put here and added below goes in one transaction, which needs no right of its own
+      may  = ["PutItem", "Scan"] # Scan: the importer, as no index is by time alone; transactions need no right of their own
     }
     COST_CALCULATIONS_DYNAMO_TABLE = {
       name = "${local.of["lambda"]}-cost-calculations"

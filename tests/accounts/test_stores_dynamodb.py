@@ -30,6 +30,13 @@ from tests.harness import CANARY, START_SECONDS, Answer, Service, running_servic
 
 REGION = "eu-west-1"
 MOTO = "from moto.server import main; main(['-H', '127.0.0.1', '-p', '0'])"
+ISOLATED_MOTO = """
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+run_simple("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=False)
+"""
+"""Answers one request after the other. DynamoDB's transactions are isolated; moto undoes a failed one by putting back
+the tables as they were before it, and with several threads what others have written meanwhile would be gone."""
 
 
 class Platform:
@@ -75,10 +82,10 @@ class Platform:
 
 
 @contextmanager
-def running_moto() -> Iterator[str]:
+def running_moto(program: str = MOTO) -> Iterator[str]:
     """The address of a moto server of its own process."""
     with NamedTemporaryFile() as log:
-        process = subprocess.Popen([sys.executable, "-c", MOTO], stderr=log.fileno(), stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([sys.executable, "-c", program], stderr=log.fileno(), stdout=subprocess.DEVNULL)
         try:
             yield _address(process, Path(log.name))
         finally:

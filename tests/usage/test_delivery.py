@@ -201,7 +201,8 @@ def test_a_platform_that_is_away_is_asked_again_later_each_time(deliverer: Deliv
             assert (waiting.error, waiting.set_aside) == ("EndpointConnectionError", False)
             pauses.append((waiting.due_at - now).total_seconds())
             now = waiting.due_at
-    assert pauses[:4] == [1, 2, 4, 8] and pauses[-1] == outbox.LONGEST_PAUSE.total_seconds()
+    expected = [min(2.0**number, outbox.LONGEST_PAUSE.total_seconds()) for number in range(12)]
+    assert all(most / 2 <= pause <= most for pause, most in zip(pauses, expected, strict=True))
     assert deliverer.deliver_some(now, 100) == 1 and not Delivery.objects.exists()
     assert platform.counter("ann", INFO)["dailyCost"] == Decimal("0.001")
 
@@ -281,3 +282,90 @@ def test_a_key_of_the_ledger_is_the_tables_too(deliverer: Deliverer, platform: P
     record = call(1, call_id=new_uuid())
     deliverer.deliver_some(NOON, 1)
     assert platform.one("usage", id=str(record.call_id))["user"] == "ann"
+
+
+@pytest.mark.parametrize("odd", [{"user_id": ""}, {"api_key_id": "k" * 600, "account_id": "ü" * 255}])
+def test_a_key_that_no_table_takes_is_set_aside_and_blocks_nothing(
+    deliverer: Deliverer, platform: PlatformBooks, odd: dict[str, str]
+) -> None:
+    """The counter itself cannot be begun: DynamoDB has no empty keys, and none of more than 1,024 bytes."""
+    bad = [call(1_000, **odd) for _ in range(2)]
+    call(2_000, NOON + timedelta(seconds=1))
+    assert deliverer.deliver_some(NOON + timedelta(seconds=1), 100) == 3
+    assert platform.counter("ann", INFO)["dailyCost"] == Decimal("0.002")
+    aside = Delivery.objects.all()
+    assert {(one.call_id, one.set_aside) for one in aside} == {(one.call_id, True) for one in bad}
+
+
+def test_nothing_is_claimed_so_late_that_it_might_arrive_on_the_next_day(deliverer: Deliverer) -> None:
+    midnight = datetime(2026, 3, 5, tzinfo=UTC)
+    call(1_000)
+    assert deliverer.deliver_some(midnight - outbox.LEASE, 100) == 0
+    assert deliverer.deliver_some(midnight - outbox.LEASE - timedelta(seconds=1), 100) == 1
+
+
+def test_what_there_is_no_time_for_is_given_back_untried(
+    tables: PlatformTables, platform: PlatformBooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that answers slowly must not keep rows past their lease, or past midnight."""
+    for user in ("ann", "ben", "cem"):
+        call(1_000, user_id=user)
+    slow = Slow()
+    monkeypatch.setattr(delivery, "monotonic", slow)
+    monkeypatch.setattr(delivery, "write_together", slow.by(outbox.LEASE.total_seconds(), delivery.write_together))
+    assert Deliverer(tables).deliver_some(NOON, 100) == 1
+    assert len(platform.all("usage")) == 1
+    assert list(Delivery.objects.values_list("due_at", "tries", "error")) == [(NOON, 0, "")] * 2
+    assert Deliverer(tables).deliver_some(NOON, 100) == 1  # at once, by whoever comes
+
+
+def test_a_platform_that_is_away_is_not_asked_for_every_row(deliverer: Deliverer) -> None:
+    for number in range(20):
+        call(1_000, user_id=f"user {number}")
+    away = DynamoFailed("costs", "transact_write_items", "EndpointConnectionError")
+    with patch.object(delivery, "write_together", side_effect=away) as asked, capture_logs() as logs:
+        assert deliverer.deliver_some(NOON, 100) == asked.call_count == delivery.ENOUGH_FAILURES
+    assert len(logs) == delivery.ENOUGH_FAILURES
+    assert Delivery.objects.filter(tries=0, due_at=NOON).count() == 20 - delivery.ENOUGH_FAILURES
+
+
+def test_a_fault_of_ours_costs_one_row_its_turn_and_no_other(deliverer: Deliverer, platform: PlatformBooks) -> None:
+    bad, _ = call(1_000), call(2_000)
+    whole = delivery.usage_row
+
+    def faulty(record: UsageRecord) -> dict[str, Any]:
+        if record.call_id == bad.call_id:
+            raise TypeError("a secret of the caller's")
+        return whole(record)
+
+    with patch.object(delivery, "usage_row", faulty), capture_logs() as logs:
+        deliverer.deliver_some(NOON, 100)
+    assert platform.counter("ann", INFO)["dailyCost"] == Decimal("0.002")
+    waiting = Delivery.objects.get()
+    assert (waiting.call_id, waiting.error, waiting.set_aside) == (bad.call_id, "TypeError", False)
+    assert "secret" not in str(logs)
+
+
+def test_who_is_told_to_stop_gives_back_what_is_left(tables: PlatformTables, platform: PlatformBooks) -> None:
+    call(1_000)
+    stopped = Deliverer(tables)
+    stopped.stop()
+    assert stopped.deliver_some(NOON, 100) == 0
+    assert platform.all("usage") == [] and Delivery.objects.get().due_at == NOON
+
+
+class Slow:
+    """A clock that goes on while something is done."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def by(self, seconds: float, function: Any) -> Any:
+        def slow(*args: Any) -> Any:
+            self.now += seconds
+            return function(*args)
+
+        return slow

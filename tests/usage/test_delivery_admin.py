@@ -8,6 +8,7 @@ from django.test import Client
 from accounts.models import User
 from audit.models import Entry
 from tests.usage.conftest import reservation, row_of
+from usage.admin.deliveries import DeliveryAdmin
 from usage.ledger import write
 from usage.models import Delivery
 from usage.testing import Clock
@@ -38,6 +39,17 @@ def test_what_was_set_aside_is_seen_and_sent_again(operator: Client) -> None:
     row.refresh_from_db()
     assert (row.set_aside, row.error) == (False, "") and row.due_at > record.started_at
     assert Entry.objects.filter(resource="delivery").exists()
+
+
+def test_what_is_delivered_meanwhile_is_left_alone(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [row_of(reservation(Clock())) for _ in range(2)]
+    write(records)
+    for one in records:
+        Delivery.objects.create(call_id=one.call_id, started_at=one.started_at, due_at=one.started_at, set_aside=True)
+    # While the first is tried again, somebody delivers all of them.
+    monkeypatch.setattr(DeliveryAdmin, "log_change", lambda *_: Delivery.objects.all().delete())
+    posted = {"action": "try_again", "_selected_action": [str(one.call_id) for one in records]}
+    assert "1 deliveries will be tried again." in operator.post(PAGE, posted, follow=True).content.decode()
 
 
 def test_nobody_adds_or_removes_one(operator: Client) -> None:

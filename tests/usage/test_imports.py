@@ -191,6 +191,43 @@ def test_the_command_without_a_platform_says_what_it_needs(settings: Any) -> Non
 
 
 def test_a_platform_that_does_not_answer_is_said(platform: PlatformBooks, settings: Any) -> None:
-    settings.PLATFORM_BOOKS = {**platform.names, "costs": "not-there"}
+    settings.PLATFORM_BOOKS = {**platform.names, "usage": "not-there"}
     with own_blocking_thread(), pytest.raises(CommandError, match=r"ResourceNotFoundException.*run it again"):
         call_command("import_platform_usage")
+
+
+def test_calls_of_somebody_without_a_counter_come_too(platform: PlatformBooks, tables: PlatformTables) -> None:
+    """Where a price was missing, those services wrote the call and no cost (billing-and-state §3.1)."""
+    platform.put("usage", **SEED)
+    platform.put("usage", **{**HEAD, "user": "new@example.edu"})
+    assert run(tables).new == 2
+
+
+def test_a_row_without_a_time_is_counted_and_not_passed_over(platform: PlatformBooks, tables: PlatformTables) -> None:
+    put(platform, {name: value for name, value in SEED.items() if name != "time"})
+    assert run(tables).unreadable == {"no time that can be read": 1}
+
+
+def test_many_pages(platform: PlatformBooks, tables: PlatformTables) -> None:
+    """A page is a mebibyte; one may well hold nothing that is asked for."""
+    for number in range(12):
+        old = {"time": "2024-01-01T00:00:00.000Z"} if number % 2 else {}
+        put(platform, {**SEED, **old, "id": f"row {number}", "more": "x" * 300_000})
+    pages: list[int] = []
+    report = run(tables, datetime(2025, 1, 1, tzinfo=UTC), progress=lambda so_far: pages.append(so_far.read))
+    assert (report.read, report.new) == (6, 6) and len(pages) > 2
+
+
+def test_a_later_start_leaves_no_gap_behind(platform: PlatformBooks, tables: PlatformTables) -> None:
+    """Somebody looks at last week only: the next ordinary run still goes on from where the last one ended."""
+    PlatformImport.objects.create(pk=1, until=datetime(2025, 8, 1, tzinfo=UTC))
+    put(platform, SEED, HEAD)
+    assert run(tables, datetime(2025, 8, 20, tzinfo=UTC)).new == 0
+    assert run(tables).new == 2
+    assert run(tables).read == 0
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00"])
+def test_a_time_beyond_the_calendar_is_not_readable(moment: str) -> None:
+    with pytest.raises(NotReadable, match="no time"):
+        record_of({**SEED, "time": moment}, priced)

@@ -50,8 +50,10 @@ class DeliveryAdmin(AuditedAdmin[Delivery]):
 
     @admin.action(description="Try selected deliveries again", permissions=["change"])
     def try_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        count = 0
         for row in queryset:
-            row.set_aside, row.due_at, row.error = False, timezone.now(), ""
-            row.save(update_fields=["set_aside", "due_at", "error"])
-            self.log_change(request, row, "To be tried again.")
-        self.message_user(request, f"{len(queryset)} deliveries will be tried again.", messages.SUCCESS)
+            # One that has been delivered meanwhile is gone.
+            if Delivery.objects.filter(pk=row.pk).update(set_aside=False, due_at=timezone.now(), error=""):
+                self.log_change(request, row, "To be tried again.")
+                count += 1
+        self.message_user(request, f"{count} deliveries will be tried again.", messages.SUCCESS)

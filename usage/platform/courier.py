@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from time import monotonic
 from weakref import WeakSet
 
 import structlog
@@ -24,6 +25,8 @@ PAUSE_SECONDS = 2.0
 # A platform that has heard nothing for so long shows wrong figures to people: the log says so, now and then.
 OLD = timedelta(minutes=15)
 SAY_EVERY_SECONDS = 300.0
+# Counting a million that wait takes longer than delivering some of them.
+COUNT_EVERY_SECONDS = 10.0
 
 couriers: "WeakSet[Courier]" = WeakSet()
 """Of this process: one, for the metrics."""
@@ -34,7 +37,8 @@ class Courier:
 
     def __init__(self, tables: PlatformTables, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.waiting = Waiting(calls=0, oldest=None, set_aside=0)
-        """As it was at the last look."""
+        """As it was when they were counted last."""
+        self._counted_at = float("-inf")
         self._deliverer = Deliverer(tables)
         self._clock = clock
         # A thread of its own: one that waits for the platform must not keep sign-in or the ledger waiting.
@@ -48,19 +52,23 @@ class Courier:
             self._tasks.spawn(self._keep_delivering(), name="deliver to the platform's books")
 
     async def round(self) -> int:
-        """Deliver what is due, as much as goes at once; returns how many rows that were."""
-        taken, self.waiting = await self._pool.run(self._round)
+        """Deliver what is due, as much as goes at once; returns how many rows were tried."""
+        taken = await self._pool.run(self._round)
         self._say_if_old()
         return taken
 
     async def aclose(self) -> None:
-        """What is under way is delivered to its end, for a cancelled thread goes on all the same."""
+        """The request that is under way comes to its end; what else was claimed is given back for others to deliver."""
+        self._deliverer.stop()
         await self._tasks.aclose()
 
-    def _round(self) -> tuple[int, Waiting]:
+    def _round(self) -> int:
         close_old_connections()
         try:
-            return self._deliverer.deliver_some(self._clock(), ROWS_AT_ONCE), outbox.waiting()
+            taken = self._deliverer.deliver_some(self._clock(), ROWS_AT_ONCE)
+            if (now := monotonic()) - self._counted_at >= COUNT_EVERY_SECONDS:
+                self.waiting, self._counted_at = outbox.waiting(), now
+            return taken
         finally:
             close_old_connections()
 

@@ -8,11 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from time import monotonic
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import structlog
 
-from core.dynamodb import ConditionFailed, DynamoFailed, Path, Write, write_together
+from core.dynamodb import CONNECT, READ, TRIES, ConditionFailed, DynamoFailed, Path, Write, write_together
 from usage.counters import HOURS
 from usage.models import UsageRecord
 from usage.platform import outbox
@@ -25,6 +27,10 @@ log = structlog.get_logger(__name__)
 CALLS_A_TRANSACTION = 30
 # The table itself does not take such an item, however often it is sent.
 _NEVER = frozenset({"ValidationError", "ValidationException", "ItemCollectionSizeLimitExceeded"})
+# So many counters of one round failed: it is the platform that is away, and the others need not be asked.
+ENOUGH_FAILURES = 3
+# Within the lease of what is claimed. The last delivery begun takes two requests and a pause before each second try.
+_SECONDS = outbox.LEASE.total_seconds() - 2 * (TRIES * (CONNECT + READ) + 1.0)
 
 _Place = tuple[str, str, str]
 """Table (`costs` or `history`), and the two halves of an item's key."""
@@ -33,7 +39,8 @@ _Place = tuple[str, str, str]
 class Failure(NamedTuple):
     record: UsageRecord
     reason: str
-    for_good: bool
+    """Empty: it was not tried, for want of time."""
+    for_good: bool = False
 
 
 class Deliverer:
@@ -44,49 +51,63 @@ class Deliverer:
     def __init__(self, tables: PlatformTables) -> None:
         self._tables = tables
         self._begun: set[tuple[str, str]] = set()
+        self._until = float("inf")
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Nothing more is begun; what is claimed is given back. For another thread to call."""
+        self._stopped = True
 
     def deliver_some(self, now: datetime, limit: int) -> int:
-        """Deliver what is due; returns how many rows were taken, delivered or not."""
-        records = outbox.claim(now, limit)
+        """Deliver what is due; returns how many rows were tried, delivered or not."""
+        self._until = monotonic() + _SECONDS
+        records, failed_counters, tried = outbox.claim(now, limit), 0, 0
         for some in _together(records):
-            failures = list(self._deliver(some, now))
-            failed = {failure.record.call_id for failure in failures}
-            outbox.delivered([one.call_id for one in some if one.call_id not in failed])
-            for failure in failures:
-                _report(failure)
-                outbox.failed([failure.record.call_id], failure.reason, now, for_good=failure.for_good)
-        return len(records)
+            is_over = failed_counters >= ENOUGH_FAILURES
+            failures = [Failure(record, "") for record in some] if is_over else list(self._deliver(some, now))
+            _note(some, failures, now)
+            tried += len(some) - sum(not failure.reason for failure in failures)
+            failed_counters += any(failure.reason and not failure.for_good for failure in failures)
+        return tried
 
     def _deliver(self, records: Sequence[UsageRecord], now: datetime) -> Iterator[Failure]:
         """Of one counter, all at once; where some cannot be delivered, one by one, so that none takes another along."""
-        is_new = False
+        if self._stopped or monotonic() > self._until:
+            yield from (Failure(record, "") for record in records)
+            return
+        key = _key(records[0])
+        was_begun = key in self._begun
         try:
-            is_new = self._begin(records[0])
+            self._begin(key)
             write_together(list(self._writes(records, now)))
         except ConditionFailed:
             # One of the rows is there: it was delivered before, by somebody who died before saying so.
             if len(records) > 1:
                 yield from self._one_by_one(records, now)
         except DynamoFailed as error:
-            self._begun.discard(_key(records[0]))
+            self._begun.discard(key)
             if error.reason not in _NEVER:
-                yield from (Failure(record, error.reason, for_good=False) for record in records)
-            elif not is_new:
+                yield from (Failure(record, error.reason) for record in records)
+            elif was_begun:
                 yield from self._deliver(records, now)  # somebody may have removed the counter: begin it anew
             elif len(records) > 1:
                 yield from self._one_by_one(records, now)
             else:
                 yield Failure(records[0], error.reason, for_good=True)
+        except Exception as error:  # noqa: BLE001 - a fault of ours; the other rows must not wait until it is mended
+            if len(records) > 1:
+                yield from self._one_by_one(records, now)
+            else:
+                yield Failure(records[0], type(error).__name__)
 
     def _one_by_one(self, records: Sequence[UsageRecord], now: datetime) -> Iterator[Failure]:
         for record in records:
             yield from self._deliver([record], now)
 
-    def _begin(self, record: UsageRecord) -> bool:
-        """Make the counter, as one that is added to must have all its hours. Returns whether it was not known."""
-        key = _key(record)
+    def _begin(self, key: tuple[str, str]) -> None:
+        """Make the counter unless it is known, as one that is added to must have all its hours."""
         if key in self._begun:
-            return False
+            return
         self._tables.costs.update(
             {"id": key[0], "accountInfo": key[1]},
             default={
@@ -98,7 +119,6 @@ class Deliverer:
         if len(self._begun) >= self.REMEMBER:
             self._begun.clear()
         self._begun.add(key)
-        return True
 
     def _writes(self, records: Sequence[UsageRecord], now: datetime) -> Iterator[Write]:
         for record in records:
@@ -178,6 +198,17 @@ def _together(records: Iterable[UsageRecord]) -> Iterator[list[UsageRecord]]:
             yield found[start : start + CALLS_A_TRANSACTION]
 
 
-def _report(failure: Failure) -> None:
-    event = "delivery_set_aside" if failure.for_good else "delivery_failed"
-    log.warning(event, call=str(failure.record.call_id), tables="platform", reason=failure.reason)
+def _note(records: Sequence[UsageRecord], failures: Sequence[Failure], now: datetime) -> None:
+    """Say in the outbox what has become of each."""
+    not_delivered = {failure.record.call_id for failure in failures}
+    outbox.delivered([one.call_id for one in records if one.call_id not in not_delivered])
+    by_end: dict[tuple[str, bool], list[UUID]] = defaultdict(list)
+    for failure in failures:
+        by_end[failure.reason, failure.for_good].append(failure.record.call_id)
+    for (reason, for_good), calls in by_end.items():
+        if not reason:
+            outbox.give_back(calls, now)
+            continue
+        event = "delivery_set_aside" if for_good else "delivery_failed"
+        log.warning(event, calls=len(calls), first=str(calls[0]), tables="platform", reason=reason)
+        outbox.failed(calls, reason, now, for_good=for_good)

@@ -4,7 +4,7 @@ Their rows come in several forms (billing-and-state §2.1, §3.1 to 3.3, §3.10)
 `inputTokens`; reasoning was added to an output that it was part of already; times of Python services name no zone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,7 +26,6 @@ log = structlog.get_logger(__name__)
 
 ASSISTANT = "(imported)"
 """Under which name imported calls stand among the assistants."""
-_USER_TIME_INDEX = "UserUsageTimeIndex"
 # Rows may come late, and some clocks are local: a run looks back by so much behind where the last one ended.
 OVERLAP = timedelta(days=2)
 _ROWS_A_TRANSACTION = 500
@@ -63,23 +62,19 @@ class Importer:
         if since is None:
             since = datetime(1970, 1, 1, tzinfo=UTC) if mark is None else mark.until - OVERLAP
         report = Report()
-        for user_id in self._users():
-            for page in self._tables.usage.items_from(_USER_TIME_INDEX, ("user", user_id), ("time", iso(since)[:10])):
-                self._bring_in(page, report, dry_run=dry_run)
-                progress(report)
+        # The whole table: no index is by time alone, and who has made only calls without a price has no counter.
+        for page in self._tables.usage.pages_from("time", iso(since)[:10]):
+            self._bring_in(page, report, dry_run=dry_run)
+            progress(report)
         if not dry_run:
-            rows = report.new + (0 if mark is None else mark.rows)
-            PlatformImport.objects.update_or_create(pk=1, defaults={"until": started, "rows": rows})
+            self._remember(mark, since, started, report.new)
         return report
 
-    def _users(self) -> Iterator[str]:
-        """Everybody who has a counter; a table of a few rows a person, where the calls are millions."""
-        seen: set[str] = set()
-        for row in self._tables.costs.scan():
-            user_id = str(row.get("id", ""))
-            if user_id and user_id not in seen:
-                seen.add(user_id)
-                yield user_id
+    def _remember(self, mark: PlatformImport | None, since: datetime, started: datetime, new: int) -> None:
+        """The mark moves only if nothing lies between it and where this run began."""
+        until = started if mark is None or since <= mark.until else mark.until
+        rows = new + (0 if mark is None else mark.rows)
+        PlatformImport.objects.update_or_create(pk=1, defaults={"until": until, "rows": rows})
 
     def _bring_in(self, page: Iterable[Row], report: Report, *, dry_run: bool) -> None:
         records: list[UsageRecord] = []
@@ -174,9 +169,9 @@ def _call_id(value: Any) -> UUID:
 def _moment(value: Any) -> datetime:
     try:
         moment = datetime.fromisoformat(_text(value))
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # of the first or last day of all, in another zone
         raise NotReadable("no time that can be read") from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _text(value: Any) -> str:

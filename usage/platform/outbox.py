@@ -1,5 +1,6 @@
 """The ledger rows that the platform's books have still to hear of. Everything here blocks."""
 
+import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -37,10 +38,11 @@ def put(records: Sequence[UsageRecord]) -> None:
 
 
 def claim(now: datetime, limit: int) -> list[UsageRecord]:
-    """Rows to deliver now, oldest first; nobody else takes them for a while."""
+    """Rows to deliver now, oldest first; nobody else takes them for a while. None so late in a day that the lease, in
+    which they are delivered or given back, might end in the next one: its counters have begun anew."""
     due = Delivery.objects.filter(due_at__lte=now, set_aside=False).order_by("due_at")
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    if now - midnight < NIGHT:
+    if now - midnight < NIGHT or midnight + timedelta(days=1) - now <= LEASE:
         return []
     if now - midnight < LONG_NIGHT:
         due = due.filter(started_at__gte=midnight)
@@ -56,10 +58,16 @@ def delivered(calls: Collection[UUID]) -> None:
     Delivery.objects.filter(call_id__in=calls).delete()
 
 
+def give_back(calls: Collection[UUID], now: datetime) -> None:
+    """They were not tried; whoever comes next may take them."""
+    Delivery.objects.filter(call_id__in=calls).update(due_at=now)
+
+
 def failed(calls: Collection[UUID], reason: str, now: datetime, *, for_good: bool = False) -> None:
     """Try them again, later each time; or set them aside until somebody has looked at them."""
     for tries, some in _by_tries(calls):
         pause = min(timedelta(seconds=2 ** min(tries, 10)), LONGEST_PAUSE)
+        pause *= random.uniform(0.5, 1.0)  # noqa: S311 - parts processes that met at one counter
         Delivery.objects.filter(call_id__in=some).update(
             due_at=now + pause, tries=F("tries") + 1, error=reason[:100], set_aside=for_good
         )
