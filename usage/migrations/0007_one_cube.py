@@ -11,6 +11,11 @@ def sum_up(apps: Any, schema_editor: Any) -> None:
     """All sums anew. With an empty ledger there is nothing to read."""
     if apps.get_model("usage", "UsageRecord").objects.exists():
         rebuild()
+        if schema_editor.connection.vendor == "sqlite":
+            # Without figures of the new indexes it takes the wrong ones. PostgreSQL gathers them by itself.
+            with schema_editor.connection.cursor() as cursor:
+                cursor.execute("PRAGMA analysis_limit = 2000")
+                cursor.execute("ANALYZE")
 
 
 class Migration(migrations.Migration):
