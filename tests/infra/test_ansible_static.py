@@ -26,8 +26,15 @@ def tool(name: str) -> Path:
 
 def run(*command: str | Path, cwd: Path) -> None:
     path = f"{Path(command[0]).parent}{os.pathsep}{os.environ['PATH']}"
+    # No input: Ansible refuses one that does not block, whoever has started the tests.
     done = subprocess.run(
-        command, cwd=cwd, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+        command,
+        cwd=cwd,
+        env=os.environ | {"PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
