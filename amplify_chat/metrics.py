@@ -14,6 +14,8 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from django.utils import timezone
+
 from amplify_chat.health import resident_bytes
 from chat.consumer import HttpConsumer, Rest
 from chat.runs import Reason
@@ -22,7 +24,6 @@ from core.cors import Headers
 from core.errors import NotFound, Unauthorized
 from llm.pool import Member, pools
 from usage import figures
-from usage.books import utc_now
 from usage.platform.courier import couriers
 
 _CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -152,7 +153,7 @@ def _by_state(labels: Labels, members: Iterable[Member]) -> Iterator[tuple[Label
 def _of_couriers() -> Iterator[Family]:
     for courier in couriers:
         calls, oldest, set_aside = courier.waiting
-        seconds = 0.0 if oldest is None else (utc_now() - oldest).total_seconds()
+        seconds = 0.0 if oldest is None else (timezone.now() - oldest).total_seconds()
         yield Family("amplify_deliveries_waiting", "gauge", "Calls the platform is to hear of.", [({}, calls)])
         yield Family("amplify_deliveries_oldest_seconds", "gauge", "Age of the oldest of them.", [({}, seconds)])
         yield Family("amplify_deliveries_set_aside", "gauge", "Calls that its tables refuse.", [({}, set_aside)])

@@ -67,7 +67,7 @@ class Wiring:
                 gap=env.upstream_gap_seconds,
             )
         )
-        self.cards = _cards(env, self.client)
+        self.cards = self._cards()
         self._maker = ModelMaker(env, self.client, self.cards)
         self.books = Books(
             partial(Journal, Path(env.journal_dir)),
@@ -95,7 +95,9 @@ class Wiring:
             authenticator=Authenticator(
                 [scheme for scheme in (self._api_keys, self._sign_in.access_tokens()) if scheme], self.directory
             ),
-            catalogue=self._catalogue(),
+            catalogue=Catalogue(
+                [*ModelSources(env, self.client, self._maker).all(), self._embedded_models], rules=self.cards
+            ),
             assistants=AssistantRegistry([DefaultAssistant()]),
             runs=RunRegistry(
                 RunLimits(
@@ -116,18 +118,21 @@ class Wiring:
             ),
         )
 
-    def _catalogue(self) -> Catalogue:
-        sources = [*ModelSources(self.env, self.client, self._maker).all(), self._embedded_models]
-        catalogue = Catalogue(sources, rules=self.cards)
-        if isinstance(self.cards, AvailableModels):
-            PRICES.take_rates(self.cards.rates)
+    def _cards(self) -> CardBook | AvailableModels:
+        """What is known of models: our own table, or the platform's table or API, whose prices then count too."""
+        env, platform = self.env, platform_models(self.env)
+        if platform is not None:
+            PRICES.take_rates(platform.rates)
+            return CardBook(platform.table, seconds=FRESH_SECONDS)
+        if env.state_backend == "dynamodb" and env.api_base_url:
+            api = AvailableModels(env.api_base_url, self.client, on_news=self._on_news_of_models)
+            PRICES.take_rates(api.rates)
+            return api
+        return CardBook()
 
-            def on_news() -> None:
-                catalogue.forget()
-                PRICES.forget()
-
-            self.cards.on_news = on_news
-        return catalogue
+    def _on_news_of_models(self) -> None:
+        self.service.catalogue.forget()
+        PRICES.forget()
 
     def _metered_for(self, models: Sequence[Model], admission: Admission, run: Run) -> Model:
         meter = Meter(
@@ -180,8 +185,7 @@ class Wiring:
         await self._api_keys.aclose()
         await self._stored_limits.aclose()
         await self.directory.aclose()
-        if isinstance(self.cards, AvailableModels):
-            await self.cards.aclose()
+        await self.cards.aclose()
         await self.client.aclose()
         if isinstance(self.embedded, EmbeddedServer):
             self.embedded.stop()
@@ -198,17 +202,6 @@ def _tracing(env: Env) -> "Tracing | None":
     made = Tracing()
     tracing.use(made)
     return made
-
-
-def _cards(env: Env, client: HttpClient) -> CardBook | AvailableModels:
-    """What is known of models: our own table, or the platform's table or API, whose prices then count too."""
-    platform = platform_models(env)
-    if platform is not None:
-        PRICES.take_rates(platform.rates)
-        return CardBook(platform.table, seconds=FRESH_SECONDS)
-    if env.state_backend == "dynamodb" and env.api_base_url:
-        return AvailableModels(env.api_base_url, client)
-    return CardBook()
 
 
 def _rate_limiter(env: Env) -> RateLimiter:

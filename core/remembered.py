@@ -59,6 +59,9 @@ class Remembered(Generic[T]):
         """Read again before the next answer. May be called from any thread."""
         self._changes += 1
 
+    async def aclose(self) -> None:
+        await self._tasks.aclose()
+
     def _on_change(self, **_signal: Any) -> None:
         transaction.on_commit(self.forget)
 

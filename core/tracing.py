@@ -4,17 +4,40 @@ Never in a span: prompts, answers, keys, who asked. The run id leads to the ledg
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal, Protocol
 
 Value = str | int | float | bool | Sequence[str]
 Kind = Literal["server", "client", "internal"]
 
-_tools: Any = None
-"""What makes real spans: `amplify_chat.tracing.Tracing`; None while traces are off."""
+
+class RawSpan(Protocol):
+    """A span of OpenTelemetry's, as far as it is used here."""
+
+    def set_attributes(self, attributes: Mapping[str, Value]) -> None: ...
+
+    def end(self) -> None: ...
 
 
-def use(tools: Any) -> None:
+class Tools(Protocol):
+    """What makes real spans: `amplify_chat.tracing.Tracing`."""
+
+    def start(
+        self, name: str, attributes: Mapping[str, Value], kind: Kind, headers: Mapping[str, str] | None
+    ) -> RawSpan: ...
+
+    def current(self, span: Any) -> AbstractContextManager[Any]: ...
+
+    def fail(self, span: Any, code: str) -> None: ...
+
+    def trace_id(self) -> str: ...
+
+
+_tools: Tools | None = None
+"""None while traces are off."""
+
+
+def use(tools: Tools | None) -> None:
     """Make real spans from now on with `tools`; None turns traces off."""
     global _tools  # noqa: PLW0603 - one switch for the process
     _tools = tools
@@ -34,7 +57,7 @@ class Span:
 
     __slots__ = ("_inner",)
 
-    def __init__(self, inner: Any = None) -> None:
+    def __init__(self, inner: RawSpan | None = None) -> None:
         self._inner = inner
 
     def set(self, attributes: Mapping[str, Value]) -> None:
@@ -43,7 +66,7 @@ class Span:
 
     def fail(self, code: str) -> None:
         """It went wrong; `code` is ours (`core.errors`), never a vendor's words."""
-        if self._inner is not None:
+        if self._inner is not None and _tools is not None:
             _tools.fail(self._inner, code)
 
     def end(self) -> None:

@@ -86,7 +86,7 @@ class AvailableModels:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_news` is called when facts or rates of models have come that were not known before."""
-        self.on_news = on_news
+        self._on_news = on_news
         self._url = f"{base_url}/available_models"
         self._client = client
         self._clock = clock
@@ -185,7 +185,7 @@ class AvailableModels:
         all_rates = {**self._rates, **listing.rates}
         if cards != self._cards.entries or all_rates != self._rates:
             self._cards, self._rates = CardTable(cards, {}), all_rates
-            self.on_news()
+            self._on_news()
         self._learnt = listing
 
 

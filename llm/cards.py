@@ -109,6 +109,9 @@ class CardBook:
         table = await self._table.get() or _NOTHING
         return card_of(table.entries.get(model_id), model_id, provider=provider)
 
+    async def aclose(self) -> None:
+        await self._table.aclose()
+
     async def rules_for(self, asker: Asker) -> CardRules:
         return CardRules(await self._table.get() or _NOTHING, asker.groups)
 

@@ -3,7 +3,7 @@
 Two backends: our own sums (`usage.own_counters`), and the platform's tables (`usage.platform.counters`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple, Protocol
@@ -61,6 +61,10 @@ class Counters(Protocol):
 
     def page(self, after: str, users: int) -> CounterPage:
         """Of everybody, some users at a time; none of them stands on two pages."""
+        ...
+
+    def everybody(self) -> Iterable[Counter]:
+        """All counters; those of one user lie together."""
         ...
 
     def months_of(self, user_id: str, first: date) -> Mapping[date, int]:

@@ -121,6 +121,7 @@ class CountersContract:
         assert all(not one & other for one, other in pairwise(pages))
         assert sum(map(len, pages)) == len(set().union(*pages))
         assert set(people) <= set().union(*pages)
+        assert {counter.user_id for counter in counters.everybody()} == set().union(*pages)
         everybody = counters.page("", 10_000)
         assert everybody.after == ""
         found = [counter for counter in everybody.counters if counter.user_id in people]
@@ -149,6 +150,7 @@ class CountersContract:
         for ask in (
             lambda: counters.of_user("ann"),
             lambda: counters.page("", 1),
+            lambda: list(counters.everybody()),
             lambda: counters.months_of("ann", MONTH.date()),
             lambda: counters.months_by_payer("ann", MONTH.date()),
         ):

@@ -19,6 +19,9 @@ from usage.models import Combination, Dimension, RollUp, Span
 from usage.review.periods import midnight
 from usage.roll_ups import beginning
 
+# SQLite takes 32,766 values in a statement.
+_USERS_AT_ONCE = 1_000
+
 _Hours = dict[int, int]
 """Hour of the day: micro-dollars."""
 
@@ -42,6 +45,15 @@ class OwnCounters:
             found = list(month.filter(value__gt=after).order_by("value").values_list("value", flat=True)[: users + 1])
             here = found[:users]
             return CounterPage(self._counters(here), here[-1] if len(found) > users else "")
+
+    def everybody(self) -> Iterator[Counter]:
+        after = ""
+        while True:
+            page = self.page(after, _USERS_AT_ONCE)
+            yield from page.counters
+            if not page.after:
+                return
+            after = page.after
 
     def months_of(self, user_id: str, first: date) -> Mapping[date, int]:
         with _asked():

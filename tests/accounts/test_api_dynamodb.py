@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.accounts.rest import entries, with_key
-from tests.accounts.test_stores_dynamodb import Platform, put_key, running_moto, settings
+from tests.accounts.test_stores_dynamodb import Platform, put_key, settings
 from tests.harness import running_service
+from tests.moto import running_moto
 
 ME = "jdoe@example.edu"
 

@@ -1,17 +1,11 @@
 """The store in the platform's tables, in a moto server of its own: the contract, and rows as others write them."""
 
-import re
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 from uuid import uuid4
 
@@ -26,17 +20,8 @@ from accounts.stores.dynamodb import DynamoGroups, dynamodb_stores
 from accounts.stores.testing import MONTHLY, StoresContract, amplify, create_tables, group, record, someone
 from core import dynamodb
 from core.errors import BadRequest, ConfigurationError, Conflict, Unavailable
-from tests.harness import CANARY, START_SECONDS, Answer, Service, running_service
-
-REGION = "eu-west-1"
-MOTO = "from moto.server import main; main(['-H', '127.0.0.1', '-p', '0'])"
-ISOLATED_MOTO = """
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import run_simple
-run_simple("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=False)
-"""
-"""Answers one request after the other. DynamoDB's transactions are isolated; moto undoes a failed one by putting back
-the tables as they were before it, and with several threads what others have written meanwhile would be gone."""
+from tests.harness import CANARY, Answer, Service, running_service
+from tests.moto import REGION, running_moto
 
 
 class Platform:
@@ -79,28 +64,6 @@ class Platform:
 
     def stores(self) -> Stores:
         return dynamodb_stores(self.names, region=REGION)
-
-
-@contextmanager
-def running_moto(program: str = MOTO) -> Iterator[str]:
-    """The address of a moto server of its own process."""
-    with NamedTemporaryFile() as log:
-        process = subprocess.Popen([sys.executable, "-c", program], stderr=log.fileno(), stdout=subprocess.DEVNULL)
-        try:
-            yield _address(process, Path(log.name))
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if found := re.search(r"Running on (http://\S+)", log.read_text()):
-            return found.group(1)
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.02)  # polls another process's log
-    raise AssertionError(f"moto did not start: {log.read_text()}")
 
 
 @pytest.fixture(scope="module")

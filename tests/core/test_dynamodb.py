@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from core.dynamodb import ConditionFailed, DynamoFailed, Table, write_together
-from tests.accounts.test_stores_dynamodb import REGION, running_moto
+from tests.moto import REGION, running_moto
 
 KEY = {"id": "ann"}
 SECRET = "what somebody has asked"

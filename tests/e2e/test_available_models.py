@@ -10,9 +10,10 @@ import orjson
 import pytest
 
 from bench.upstream.testing import Upstream
-from tests.accounts.test_stores_dynamodb import Platform, running_moto, settings
+from tests.accounts.test_stores_dynamodb import Platform, settings
 from tests.e2e.test_platform import key_of
 from tests.harness import Service, question, running_service
+from tests.moto import running_moto
 
 COUNTED = "mock+tokens=5+in=1000+cached=400+out=70+reasoning=20"
 RESERVED = "mock+tokens=3+text=plain"

@@ -13,10 +13,11 @@ import pytest
 
 from bench.upstream.testing import Upstream
 from tests.accounts.rest import Reply, Visitor, signed_in, with_key
-from tests.accounts.test_stores_dynamodb import Platform, put_key, running_moto, settings
+from tests.accounts.test_stores_dynamodb import Platform, put_key, settings
 from tests.e2e.conftest import MODELS
 from tests.e2e.test_budgets import COST, PRICED, budget
 from tests.harness import Service, running_service
+from tests.moto import running_moto
 
 ORIGIN = "https://chat.example.edu"
 NOT_AN_ADMIN = "Access denied. Admin privileges required."

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.upstream.testing import Upstream
-from tests.accounts.test_stores_dynamodb import Platform, put_key, running_moto, settings
+from tests.accounts.test_stores_dynamodb import Platform, put_key, settings
 from tests.harness import Service, question, running_service
+from tests.moto import running_moto
 
 COUNTED = "mock+tokens=5+in=1000+cached=400+out=70+reasoning=20"
 RESERVED = "mock+tokens=3+text=plain"

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from bench.upstream.testing import Upstream
-from tests.accounts.test_stores_dynamodb import Platform, running_moto, settings
+from tests.accounts.test_stores_dynamodb import Platform, settings
 from tests.e2e.test_platform import COUNTED, RATES, key_of
 from tests.harness import Service, question, running_service
+from tests.moto import running_moto
 from tests.usage.platform import PlatformBooks
 from usage.platform.outbox import NIGHT
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.accounts.test_stores_dynamodb import ISOLATED_MOTO, running_moto
+from tests.moto import ISOLATED_MOTO, running_moto
 from tests.usage.conftest import database_url, postgres  # noqa: F401 - fixtures
 from tests.usage.platform import PlatformBooks
 from tests.usage.test_deliverers import assert_exact, beside_platform, done

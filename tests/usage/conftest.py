@@ -13,10 +13,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from accounts.principal import Principal
 from core.ids import new_uuid
 from tests.databases import migrated, postgres_database, running_postgres
+from tests.moto import ISOLATED_MOTO, REGION, running_moto
+from tests.usage.platform import PlatformBooks
 from usage import group_sets
 from usage.books import Books
 from usage.journal import Journal
 from usage.models import Outcome, Reservation, UsageRecord
+from usage.platform.tables import PlatformTables, platform_tables
 from usage.testing import Clock, DatabaseAtHand
 
 
@@ -114,6 +117,32 @@ def row_of(held: Reservation, **fields: Any) -> UsageRecord:
     return UsageRecord(
         **given | {"outcome": Outcome.FINISHED, "started_at": held.reserved_at, "ended_at": held.reserved_at} | fields
     )
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    with running_moto(ISOLATED_MOTO) as url:
+        yield url
+
+
+@pytest.fixture
+def platform(moto: str) -> PlatformBooks:
+    """The platform's tables for books, new ones for each test."""
+    return PlatformBooks(moto)
+
+
+@pytest.fixture
+def tables(platform: PlatformBooks, settings: Any, monkeypatch: pytest.MonkeyPatch) -> PlatformTables:
+    """As this process uses them, which keeps the platform's books too as long as the test lasts."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", platform.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    settings.AWS_REGION = REGION
+    settings.PLATFORM_BOOKS = platform.names
+    settings.STATE_BACKEND = "dynamodb"
+    found = platform_tables()
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="session")

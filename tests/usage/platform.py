@@ -1,17 +1,13 @@
 """The platform's tables for books on a moto server, and its other services' hands on them."""
 
-from collections.abc import Callable, Iterator
 from decimal import Decimal
-from threading import Lock
 from typing import Any
 from uuid import uuid4
 
 import boto3
-import pytest
 
-from usage.platform.tables import PlatformTables, platform_tables
+from tests.moto import REGION
 
-REGION = "eu-west-1"
 _KEYS = {
     "usage": ("id", ""),
     "costs": ("id", "accountInfo"),
@@ -23,21 +19,6 @@ _INDEXES = {
     "costs": [("record-type-user-index", "record_type", "id")],
     "history": [("record-type-user-index", "record_type", "userDate")],
 }
-
-
-one_at_a_time = Lock()
-"""Hold it around writes that others may meet. DynamoDB's transactions are isolated; moto undoes a failed one by putting
-back the tables as they were before it, and what others have written meanwhile is gone."""
-
-
-def isolated(write: Callable[..., Any]) -> Callable[..., Any]:
-    """Writes as DynamoDB isolates them."""
-
-    def locked(*args: Any, **kwargs: Any) -> Any:
-        with one_at_a_time:
-            return write(*args, **kwargs)
-
-    return locked
 
 
 class PlatformBooks:
@@ -113,16 +94,3 @@ class PlatformBooks:
 def _schema(first: str, second: str) -> list[dict[str, str]]:
     kinds = {first: "HASH"} | ({second: "RANGE"} if second else {})
     return [{"AttributeName": name, "KeyType": kind} for name, kind in kinds.items()]
-
-
-def use_tables(books: PlatformBooks, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlatformTables]:
-    """This process keeps the platform's books too."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", books.url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    settings.AWS_REGION = REGION
-    settings.PLATFORM_BOOKS = books.names
-    settings.STATE_BACKEND = "dynamodb"
-    tables = platform_tables()
-    assert tables is not None
-    yield tables

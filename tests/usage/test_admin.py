@@ -185,6 +185,20 @@ class TestSelection:
         monkeypatch.setattr("usage.review.periods.utc_today", NOON.date)
         assert [row.started_at for row in listed(admin_client, {"day": "last-month"}).result_list] == ends[::-1]
 
+    @pytest.mark.parametrize("day", ["2026-03-01..2026-03-31", "2026-02-20..2026-03-14", "2026-03-14..2026-03-20",
+                                     "2026-03-15..2026-03-16", "0001-01-01..9999-12-31"])  # fmt: skip
+    @pytest.mark.parametrize("chosen", [{}, {"account": "physics", "model": "gpt-4o"}, {"group": "staff"}], ids=str)
+    def test_sums_of_periods_of_every_length_are_exact(
+        self, admin_client: Client, day: str, chosen: dict[str, str]
+    ) -> None:
+        rows = some_calls(80)
+        write(rows)
+        first, last = day.split("..")
+        inside = [row for row in rows if first <= row.started_at.date().isoformat() <= last and agrees(row, chosen)]
+        cl = listed(admin_client, {"day": day, **chosen})
+        assert {row.pk for row in cl.result_list} == {row.pk for row in inside}
+        assert cl.totals.calls == len(inside) and cl.totals.micro_dollars == sum(row.micro_dollars for row in inside)
+
     @pytest.mark.parametrize("day", ["today", "yesterday", "week", "month", "last-month", "0001-01-01", "9999-12-31"])
     def test_days_at_the_ends_of_time(self, admin_client: Client, day: str) -> None:
         write([call(started_at=timezone.now())])

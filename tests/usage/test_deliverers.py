@@ -3,22 +3,15 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.accounts.test_stores_dynamodb import ISOLATED_MOTO, running_moto
 from tests.databases import ROOT, environment
-from tests.usage.platform import REGION, PlatformBooks
+from tests.moto import REGION
+from tests.usage.platform import PlatformBooks
 
 CALLS = 50
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with running_moto(ISOLATED_MOTO) as url:
-        yield url
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Calls reach the platform's books: in their shape, in the right counter, each once."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import Thread
@@ -15,9 +14,8 @@ from accounts.principal import Principal
 from core.dynamodb import DynamoFailed
 from core.errors import ConfigurationError
 from core.ids import new_uuid
-from tests.accounts.test_stores_dynamodb import running_moto
 from tests.usage.conftest import reservation, row_of
-from tests.usage.platform import PlatformBooks, isolated, use_tables
+from tests.usage.platform import PlatformBooks
 from usage.ledger import write
 from usage.models import Delivery, UsageRecord
 from usage.platform import delivery, outbox
@@ -30,23 +28,7 @@ NOON = datetime(2026, 3, 4, 12, 5, tzinfo=UTC)
 KEY = "ann/ownerKey/1"
 INFO = f"lab-7#{KEY}"
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with running_moto() as url:
-        yield url
-
-
-@pytest.fixture
-def platform(moto: str) -> PlatformBooks:
-    return PlatformBooks(moto)
-
-
-@pytest.fixture(autouse=True)
-def tables(platform: PlatformBooks, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlatformTables]:
-    yield from use_tables(platform, settings, monkeypatch)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
 
 
 @pytest.fixture
@@ -227,11 +209,8 @@ def test_what_the_tables_never_take_is_set_aside_and_blocks_nothing(
     assert platform.counter("odd", INFO)["dailyCost"] == Decimal("0.001") and not Delivery.objects.exists()
 
 
-def test_many_at_once_from_several_threads_count_once(
-    tables: PlatformTables, platform: PlatformBooks, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_at_once_from_several_threads_count_once(tables: PlatformTables, platform: PlatformBooks) -> None:
     """Processes that have, for whatever reason, claimed the same rows."""
-    monkeypatch.setattr(delivery, "write_together", isolated(delivery.write_together))
     records = [call(1_000) for _ in range(40)]
     deliverers = [Deliverer(tables) for _ in range(4)]
     threads = [

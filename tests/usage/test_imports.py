@@ -1,6 +1,5 @@
 """Calls that the platform's other services have booked come into the ledger, each once and at the right price."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
@@ -13,9 +12,8 @@ from django.core.management import CommandError, call_command
 from core.testing import own_blocking_thread
 from llm.events import Usage
 from llm.model import ModelCard
-from tests.accounts.test_stores_dynamodb import running_moto
 from tests.usage.conftest import reservation, row_of
-from tests.usage.platform import PlatformBooks, use_tables
+from tests.usage.platform import PlatformBooks
 from usage.ledger import write
 from usage.models import Delivery, PlatformImport, RollUp, UsageRecord
 from usage.platform.delivery import Deliverer
@@ -25,7 +23,7 @@ from usage.prices import Cost
 from usage.roll_ups import differences
 from usage.testing import Clock
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
 
 UUID_1 = "6f0c7f0e-1111-4222-8333-444455556666"
 # As the first service of the platform writes them: the reasoning was added to an output that it is part of.
@@ -54,22 +52,6 @@ def priced(model_id: str, usage: Usage, moment: datetime) -> tuple[ModelCard, Co
     """A micro-dollar a token, half for cached ones."""
     card = ModelCard(id=model_id, name=model_id, provider="azure")
     return card, Cost(usage.input + usage.output + usage.cache_read // 2, "test")
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with running_moto() as url:
-        yield url
-
-
-@pytest.fixture
-def platform(moto: str) -> PlatformBooks:
-    return PlatformBooks(moto)
-
-
-@pytest.fixture(autouse=True)
-def tables(platform: PlatformBooks, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlatformTables]:
-    yield from use_tables(platform, settings, monkeypatch)
 
 
 def run(tables: PlatformTables, since: datetime | None = None, **options: Any) -> Report:

@@ -1,6 +1,5 @@
 """A new day begins in the platform's counters, and not a micro-dollar is lost on the way."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
@@ -12,32 +11,17 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from core.dynamodb import ConditionFailed, DynamoFailed
-from tests.accounts.test_stores_dynamodb import running_moto
-from tests.usage.platform import PlatformBooks, isolated, use_tables
+from tests.usage.platform import PlatformBooks
 from usage.platform import nightly
 from usage.platform.nightly import roll
 from usage.platform.tables import PlatformTables
+
+pytestmark = pytest.mark.usefixtures("tables")
 
 NIGHT = datetime(2026, 3, 4, 0, 0, 30, tzinfo=UTC)
 FIRST = datetime(2026, 3, 1, 0, 0, 30, tzinfo=UTC)
 INFO = "general_account#NA"
 ZEROS = [Decimal(0)] * 24
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with running_moto() as url:
-        yield url
-
-
-@pytest.fixture
-def platform(moto: str) -> PlatformBooks:
-    return PlatformBooks(moto)
-
-
-@pytest.fixture(autouse=True)
-def tables(platform: PlatformBooks, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlatformTables]:
-    yield from use_tables(platform, settings, monkeypatch)
 
 
 def put(platform: PlatformBooks, user: str = "ann", **attributes: Any) -> None:
@@ -109,18 +93,14 @@ def test_counters_as_services_leave_them(platform: PlatformBooks, tables: Platfo
     assert history(platform) == {"ben#2026-03-03": 1}
 
 
-def test_what_comes_meanwhile_is_not_lost(
-    platform: PlatformBooks, tables: PlatformTables, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_comes_meanwhile_is_not_lost(platform: PlatformBooks, tables: PlatformTables) -> None:
     """Others go on adding while several jobs run at once."""
-    monkeypatch.setattr(nightly, "write_together", isolated(nightly.write_together))
     done, added = Event(), []
-    spent_by_others = isolated(platform.spent_by_others)
     platform.spent_by_others("ann", INFO, "1", hour=3)
 
     def spend() -> None:
         while not done.wait(0.02):  # fifty calls a second of one user
-            spent_by_others("ann", INFO, "0.001", hour=0)
+            platform.spent_by_others("ann", INFO, "0.001", hour=0)
             added.append(1)
 
     spender = Thread(target=spend)

@@ -1,6 +1,6 @@
 """The platform's counters: the contract that ours keep too, and rows as its services leave them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from accounts.principal import GENERAL_ACCOUNT
-from tests.accounts.test_stores_dynamodb import running_moto
-from tests.usage.platform import PlatformBooks, use_tables
+from tests.usage.platform import PlatformBooks
 from tests.usage.test_own_counters import spend_here
 from usage.counter_backends import get_counters
 from usage.counters import Counters, Payer
@@ -18,25 +17,9 @@ from usage.platform.counters import PlatformCounters
 from usage.platform.delivery import Deliverer
 from usage.platform.tables import PlatformTables, platform_tables
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
 
 INFO = f"{GENERAL_ACCOUNT}#NA"
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with running_moto() as url:
-        yield url
-
-
-@pytest.fixture
-def platform(moto: str) -> PlatformBooks:
-    return PlatformBooks(moto)
-
-
-@pytest.fixture(autouse=True)
-def tables(platform: PlatformBooks, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlatformTables]:
-    yield from use_tables(platform, settings, monkeypatch)
 
 
 @pytest.fixture

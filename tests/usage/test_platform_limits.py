@@ -1,6 +1,6 @@
 """Limits where other services spend too: what they have booked counts, and what the administrators have set holds."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,9 +16,8 @@ from accounts import directory
 from accounts.limits import Period, SpendLimit
 from accounts.principal import Principal
 from core.errors import BudgetExceeded, Unavailable
-from tests.accounts.test_stores_dynamodb import running_moto
 from tests.usage.conftest import TestBooks, at_once, reservation
-from tests.usage.platform import PlatformBooks, use_tables
+from tests.usage.platform import PlatformBooks
 from usage.budgets import BudgetBook
 from usage.limits import Line
 from usage.models import Dimension
@@ -33,22 +32,6 @@ KEY = "ann/ownerKey/1"
 OTHER_KEY = "ann/ownerKey/2"
 ANN = Principal(user_id="ann", account_id="lab-7", api_key_id=KEY)
 DOLLAR = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with running_moto() as url:
-        yield url
-
-
-@pytest.fixture
-def platform(moto: str) -> PlatformBooks:
-    return PlatformBooks(moto)
-
-
-@pytest.fixture
-def tables(platform: PlatformBooks, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlatformTables]:
-    yield from use_tables(platform, settings, monkeypatch)
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def _plan(branches: Sequence[Mapping[str, Value]], selection: Selection, cursor:
     asked |= {"known": Max("starts_at", filter=selected)}
     asked |= {f"calls_{place}": Sum("calls", filter=agrees(*value), default=0) for place, value in enumerate(values)}
     any_agrees = reduce(or_, (agrees(*value) for value in values))
-    told = Combination.objects.filter(selection.days.of_sums() & any_agrees).aggregate(**asked)
+    told = Combination.objects.filter(selection.days.around() & any_agrees).aggregate(**asked)
     return _Plan(
         calls={value: told[f"calls_{place}"] for place, value in enumerate(values)},
         known=told["known"] is not None,

@@ -87,7 +87,7 @@ class Selection:
         if not group:
             return [""]
         members = GroupSetMember.objects.filter(group_id=group).values("group_set")
-        sums = Combination.objects.filter(self.of_sums(), group_set__in=members)
+        sums = Combination.objects.filter(self.days.around(), self.of_sums(), group_set__in=members)
         return sorted(sums.values_list("group_set", flat=True).distinct())
 
     @property
@@ -110,8 +110,8 @@ class Selection:
         return [{"group_set": name} for name in self.group_sets]
 
     def of_sums(self) -> Q:
-        """The selected sums; not for a run."""
-        selected = self.days.of_sums() & Q(**self.chosen)
+        """The selected sums, whatever the days; not for a run."""
+        selected = Q(**self.chosen)
         if self.group_sets is not None:
             selected &= Q(group_set__in=self.group_sets)
         if self.found is not None:

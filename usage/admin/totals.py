@@ -1,17 +1,19 @@
 """Sums for the page, read from sums that are written in one transaction with the rows they sum."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import reduce
 from operator import or_
 from typing import Any
 
-from django.db.models import Count, Max, Sum
+from django.db.models import Count, Max, Q, Sum
 
 from usage.admin.rows import NEWEST_FIRST, Window, rows_of
 from usage.admin.selection import Selection
 from usage.models import Combination, Dimension, RollUp, Span
-from usage.review.periods import Days, midnight
+from usage.review.cover import cover
+from usage.review.periods import Days, midnight, utc_today
 
 MAX_ROWS = 10_000
 TOP = 20
@@ -41,12 +43,23 @@ def totals_of(selection: Selection) -> Totals:
     branches = selection.branches()
     if not branches:
         return Totals()
-    sums: dict[str, Any] = {name: Sum(name, default=0) for name in _SUMMED}
     if selection.is_of_a_run:
+        sums: dict[str, Any] = {name: Sum(name, default=0) for name in _SUMMED}
         rows = reduce(or_, (rows_of(branch, Window.of(selection.days), walk="run_id") for branch in branches))
         return Totals(**rows.order_by(*NEWEST_FIRST)[:MAX_ROWS].aggregate(calls=Count("pk"), **sums))
-    found = Combination.objects.filter(selection.of_sums())
-    return Totals(**found.aggregate(calls=Sum("calls", default=0), **sums))
+    return Totals(**_summed(selection.days.reached(), selection.of_sums()))
+
+
+def _summed(days: Days, selected: Q) -> Mapping[str, int]:
+    names = ("calls", *_SUMMED)
+    if days.first is None or days.last is None:
+        months = Combination.objects.filter(days.around(), selected)
+        return months.aggregate(**{name: Sum(name, default=0) for name in names})
+    pieces = cover(days.first, days.last, utc_today())
+    found = Combination.objects.filter(pieces.condition(), selected)
+    if pieces.less:
+        found = found.annotate(sign=pieces.sign())
+    return found.aggregate(**pieces.sums(names))
 
 
 def recent_days(days: Days) -> Days:
@@ -63,6 +76,6 @@ def recent_days(days: Days) -> Days:
 
 def top_values(column: str, days: Days) -> list[str]:
     """The values of a column that cost most; among those that cost nothing, the ones with most calls."""
-    spent = Combination.objects.filter(days.of_sums()).values(column)
+    spent = Combination.objects.filter(days.around()).values(column)
     spent = spent.annotate(cost=Sum("micro_dollars"), n=Sum("calls"))
     return list(spent.order_by("-cost", "-n", column).values_list(column, flat=True)[:TOP])

@@ -9,9 +9,10 @@ from itertools import groupby
 from typing import Any
 
 from accounts.limits import MICRO
+from accounts.stores.rows import iso
 from usage.counters import HOURS, Counter, Payer
 from usage.limits import dollars as in_words
-from usage.platform.rows import account_info, iso
+from usage.platform.rows import account_info
 from usage.review.periods import ONE_DAY, next_month
 
 Body = dict[str, Any]

@@ -1,18 +1,17 @@
 """What the members of billing groups cost, and how they come to be members."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from accounts.stores import Group
+from accounts.stores.rows import iso
 from usage.billing.costs import Body, dollars, user
-from usage.counters import Counter, Counters
-from usage.platform.rows import iso
+from usage.counters import Counter
 
 TOP_SPENDERS = 5
-_USERS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +42,11 @@ def memberships(group_id: str, groups: Mapping[str, Group]) -> Mapping[str, Memb
     return found
 
 
-def everybody(counters: Counters) -> Mapping[str, list[Counter]]:
-    """The counters of all, by user; page by page, as the backend has them."""
-    found: dict[str, list[Counter]] = {}
-    after = ""
-    while True:
-        page = counters.page(after, _USERS_AT_ONCE)
-        for counter in page.counters:
-            found.setdefault(counter.user_id, []).append(counter)
-        if not page.after:
-            return found
-        after = page.after
-
-
-def billing_groups(groups: Mapping[str, Group], spent: Mapping[str, list[Counter]], now: datetime) -> Body:
-    """Who is in two groups counts in each, and once in the summary."""
+def billing_groups(groups: Mapping[str, Group], counters: Iterable[Counter], now: datetime) -> Body:
+    """`counters`: of everybody. Who is in two groups counts in each, and once in the summary."""
+    spent: dict[str, list[Counter]] = defaultdict(list)
+    for counter in counters:
+        spent[counter.user_id].append(counter)
     members = {
         group_id: memberships(group_id, groups) for group_id in sorted(groups) if groups[group_id].is_billing_group
     }

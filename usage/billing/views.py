@@ -1,5 +1,6 @@
 """The cost operations: who asks, for whom, and what they are answered. They block."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -16,14 +17,14 @@ from accounts.policies import Action
 from accounts.principal import Principal
 from accounts.stores import KeyRecord
 from accounts.stores.backends import get_stores
+from accounts.stores.rows import iso
 from core.errors import BadRequest, Forbidden, Unavailable
 from core.rest import JsonParser
 from usage import policies
 from usage.billing import costs
-from usage.billing.groups import billing_groups, everybody
+from usage.billing.groups import billing_groups
 from usage.counter_backends import get_counters
 from usage.counters import Counter, Payer
-from usage.platform.rows import iso
 from usage.policies import Spending
 from usage.review.periods import ONE_DAY, month_of
 
@@ -120,33 +121,53 @@ class ApiKeyUserCost(CostView):
         if email != self.principal.user_id and not self.principal.is_admin:
             raise Forbidden(NOT_AN_ADMIN)
         now = timezone.now()
+        records = {name: self._seen(name) for name in named}
+        spent = _spent_by_keys([record for record in records.values() if record is not None], now)
         return {
             "email": email,
-            "results": {name: self._of_key(name, email, now) for name in named},
+            "results": {name: _of_key(name, record, spent, email) for name, record in records.items()},
             "timestamp": iso(now),
         }
 
-    def _of_key(self, name: str, email: str, now: datetime) -> costs.Body:
-        """Raises Forbidden alike for a key that is another's and for one that does not exist."""
+    def _seen(self, name: str) -> KeyRecord | None:
+        """Raises Forbidden alike for a key that is another's and for one that does not exist, which only administrators
+        are told."""
         record = _find_key(name)
         if record is None and self.principal.is_admin:
-            return costs.key_costs(name, 0, 0) | {"recordCount": 0}
+            return None
         if record is None or not policies.keys.can(self.principal, Action.READ, record):
             raise Forbidden(NOT_AN_ADMIN)
-        user_id = record.user_id
+        return record
+
+
+def _spent_by_keys(records: Sequence[KeyRecord], now: datetime) -> Mapping[str, list[int]]:
+    """What stands to each key's name, month by month; each user that they act as is read once."""
+    since: dict[str, date] = {}
+    for record in records:
         made = record.created_at
         first = month_of(made.astimezone(UTC).date()) if made else _months_back(now, KEY_MONTHS)
-        months = get_counters().months_by_payer(user_id, first)
-        spent = [cost for payers in months.values() for payer, cost in payers.items() if payer.api_key_id == record.id]
-        total = sum(spent)
-        return costs.key_costs(record.id, total, total if email == user_id else 0) | {"recordCount": len(spent)}
+        since[record.user_id] = min(first, since.get(record.user_id, first))
+    counters, spent = get_counters(), defaultdict[str, list[int]](list)
+    for user_id, first in since.items():
+        for payers in counters.months_by_payer(user_id, first).values():
+            for payer, cost in payers.items():
+                spent[payer.api_key_id].append(cost)
+    return spent
+
+
+def _of_key(name: str, record: KeyRecord | None, spent: Mapping[str, list[int]], email: str) -> costs.Body:
+    if record is None:
+        return costs.key_costs(name, 0, 0) | {"recordCount": 0}
+    amounts = spent.get(record.id, [])
+    own = sum(amounts) if email == record.user_id else 0
+    return costs.key_costs(record.id, sum(amounts), own) | {"recordCount": len(amounts)}
 
 
 class BillingGroupsCosts(CostView):
     only_admins = True
 
     def answer(self, data: Data) -> costs.Body:
-        return billing_groups(get_stores().groups.all(), everybody(get_counters()), timezone.now())
+        return billing_groups(get_stores().groups.all(), get_counters().everybody(), timezone.now())
 
 
 class UserCostHistory(CostView):

@@ -2,22 +2,25 @@
 
 import bisect
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
+from itertools import chain
+
+from django.utils import timezone
 
 from core.dynamodb import DynamoFailed
-from usage.books import utc_now
 from usage.counters import HOURS, Counter, CounterPage, Payer
 from usage.platform.rows import Row, counter_of, day_key, micro_dollars, month_key, parts_of
 from usage.platform.tables import PlatformTables
+from usage.review.periods import ONE_DAY, each_day, next_month
 
 
 class PlatformCounters:
     """Implements `usage.counters.Counters`."""
 
-    def __init__(self, tables: PlatformTables, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, tables: PlatformTables, clock: Callable[[], datetime] = timezone.now) -> None:
         self._tables = tables
         self._clock = clock
 
@@ -28,6 +31,17 @@ class PlatformCounters:
         return [as_of(counter_of(row), now) for row in rows]
 
     def page(self, after: str, users: int) -> CounterPage:
+        by_user = self._by_user()
+        names = sorted(by_user)
+        start = bisect.bisect_right(names, after) if after else 0
+        some = names[start : start + users]
+        counters = [counter for name in some for counter in by_user[name]]
+        return CounterPage(counters, some[-1] if some and some[-1] != names[-1] else "")
+
+    def everybody(self) -> Iterable[Counter]:
+        return chain.from_iterable(self._by_user().values())
+
+    def _by_user(self) -> Mapping[str, list[Counter]]:
         """Reads the whole table, which has a few rows a person: its index by name misses rows that some of the
         platform's services wrote (billing-and-state §3.10)."""
         now = self._clock()
@@ -36,11 +50,7 @@ class PlatformCounters:
             for row in self._tables.costs.scan():
                 counter = as_of(counter_of(row), now)
                 by_user[counter.user_id].append(counter)
-        names = sorted(by_user)
-        start = bisect.bisect_right(names, after) if after else 0
-        some = names[start : start + users]
-        counters = [counter for name in some for counter in by_user[name]]
-        return CounterPage(counters, some[-1] if some and some[-1] != names[-1] else "")
+        return by_user
 
     def months_of(self, user_id: str, first: date) -> Mapping[date, int]:
         by_payer = self.months_by_payer(user_id, first)
@@ -59,9 +69,9 @@ class PlatformCounters:
         history = self._tables.history
         with _asked():
             rows = history.items_of("userDate", month_key(user_id, month))
-            if rows or _next(month) != today.replace(day=1):
+            if rows or next_month(month) != today.replace(day=1):
                 return _sums(rows, "monthlyCost")
-            days = ((month + timedelta(days=number)) for number in range((_next(month) - month).days))
+            days = each_day(month, next_month(month) - ONE_DAY)
             return _sums(
                 [row for day in days for row in history.items_of("userDate", day_key(user_id, day))], "dailyCost"
             )
@@ -89,11 +99,7 @@ def months(first: date, today: date) -> Iterator[date]:
     month = first.replace(day=1)
     while month < today.replace(day=1):
         yield month
-        month = _next(month)
-
-
-def _next(month: date) -> date:
-    return (month + timedelta(days=31)).replace(day=1)
+        month = next_month(month)
 
 
 def _sums(rows: Sequence[Row], attribute: str) -> dict[Payer, int]:

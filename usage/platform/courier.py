@@ -9,9 +9,9 @@ from weakref import WeakSet
 
 import structlog
 from django.db import close_old_connections
+from django.utils import timezone
 
 from core.aio import BlockingPool, TaskSet
-from usage.books import utc_now
 from usage.platform import outbox
 from usage.platform.delivery import Deliverer
 from usage.platform.outbox import Waiting
@@ -35,7 +35,7 @@ couriers: "WeakSet[Courier]" = WeakSet()
 class Courier:
     """Every process has one; what one has claimed no other takes, and what two deliver all the same counts once."""
 
-    def __init__(self, tables: PlatformTables, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, tables: PlatformTables, *, clock: Callable[[], datetime] = timezone.now) -> None:
         self.waiting = Waiting(calls=0, oldest=None, set_aside=0)
         """As it was when they were counted last."""
         self._counted_at = float("-inf")

@@ -14,15 +14,18 @@ from uuid import UUID
 
 import structlog
 
+from accounts.stores.rows import iso
 from core.dynamodb import CONNECT, READ, TRIES, ConditionFailed, DynamoFailed, Path, Write, write_together
 from usage.counters import HOURS
 from usage.models import UsageRecord
 from usage.platform import outbox
-from usage.platform.rows import RECORD_TYPE, account_info, day_key, dollars, iso, month_key
+from usage.platform.rows import RECORD_TYPE, account_info, day_key, dollars, month_key
 from usage.platform.tables import PlatformTables
 
 log = structlog.get_logger(__name__)
 
+SOURCE = "amplify_chat"
+"""Stands in the details of rows that this service wrote."""
 # A transaction takes 100 writes; these calls, a counter, and two rows of history for each of some days.
 CALLS_A_TRANSACTION = 30
 # The table itself does not take such an item, however often it is sent.
@@ -178,10 +181,6 @@ def usage_row(record: UsageRecord) -> dict[str, Any]:
         "modelId": record.model_id,
         "details": details,
     }
-
-
-SOURCE = "amplify_chat"
-"""Stands in the details of rows that this service wrote."""
 
 
 def _key(record: UsageRecord) -> tuple[str, str]:

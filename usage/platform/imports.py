@@ -13,12 +13,13 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import structlog
 
 from accounts.principal import GENERAL_ACCOUNT
+from accounts.stores.rows import iso
 from llm.events import Usage, token_count
 from llm.model import ModelCard
 from usage.ledger import write_whatever_goes
 from usage.models import Outcome, PlatformImport, UsageRecord
 from usage.platform.delivery import SOURCE
-from usage.platform.rows import Row, iso, micro_dollars
+from usage.platform.rows import Row, micro_dollars
 from usage.platform.tables import PlatformTables
 from usage.prices import Cost
 

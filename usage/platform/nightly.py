@@ -15,9 +15,10 @@ from decimal import Decimal
 
 import structlog
 
+from accounts.stores.rows import iso
 from core.dynamodb import ConditionFailed, DynamoFailed, Path, Write, write_together
 from usage.counters import HOURS
-from usage.platform.rows import RECORD_TYPE, Row, day_key, dollars, iso, micro_dollars, month_key
+from usage.platform.rows import RECORD_TYPE, Row, day_key, dollars, micro_dollars, month_key
 from usage.platform.tables import PlatformTables
 
 log = structlog.get_logger(__name__)

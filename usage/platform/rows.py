@@ -4,7 +4,7 @@ Several services write these rows, in several languages: what is missing or cann
 """
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any
 
@@ -65,8 +65,3 @@ def counter_of(row: Row) -> Counter:
         today=micro_dollars(row.get("dailyCost", 0)),
         month_before_today=micro_dollars(row.get("monthlyCost", 0)),
     )
-
-
-def iso(moment: datetime) -> str:
-    """As JavaScript writes it, which every service reads."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

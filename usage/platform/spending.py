@@ -1,9 +1,9 @@
 """What people have spent at the platform's other services, for the limits on them.
 
 Those services add to the platform's counters, and so do we, when a call has been delivered. What a counter holds beyond
-that is theirs: `counter - (our sums - what is still in the outbox)`. It is read every few seconds for each caller, and
-our own spending, which is always exact, is added to it at each admission. Calls that were imported are in both, and so
-count once.
+that is theirs: `counter - (our sums - what is still in the outbox)`. It is read anew every 15 seconds or so for each
+caller (`accounts.directory.Fact`); our own spending, which is always exact, is added to it at each admission. Calls
+that were imported are in both, and so count once.
 """
 
 from collections import OrderedDict
@@ -13,13 +13,13 @@ from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from django.db.models import Q
+from django.utils import timezone
 
 from accounts.directory import PerUser
 from accounts.limits import Period
 from accounts.principal import Principal
 from core.aio import BlockingPool, TaskSet, run_blocking
 from core.errors import Unavailable
-from usage.books import utc_now
 from usage.counters import Counter
 from usage.limits import Elsewhere, Line, Pot, window_start
 from usage.models import Dimension
@@ -48,15 +48,34 @@ class _Asked(NamedTuple):
         keys = {Dimension.KEY: self.api_key_id} if self.api_key_id else {}
         return {Dimension.USER: self.user_id, **keys}
 
+    def key_in(self, dimension: Dimension) -> str | None:
+        """By which key alone that dimension counts; None: by all, and without any."""
+        return self.api_key_id if dimension is Dimension.KEY else None
+
     @property
     def periods(self) -> Sequence[Period]:
         return [period for period in Period if self.in_total or period is not Period.TOTAL]
 
 
+class _Counted(NamedTuple):
+    """What the platform has counted of one user."""
+
+    counters: Sequence[Counter]
+    history: Mapping[str, int]
+    """Months that are over: API key (empty: none) to micro-dollars."""
+
+    def of(self, key: str | None, period: Period, now: datetime) -> int:
+        """By one key, or in all; micro-dollars."""
+        total = sum(_amount(one, period, now) for one in self.counters if key in (None, one.api_key_id))
+        if period is Period.TOTAL:
+            total += sum(cost for of_key, cost in self.history.items() if key in (None, of_key))
+        return total
+
+
 class SpentElsewhere:
     """Fills `Line.elsewhere` of limits on users and keys; on other things only our own books count."""
 
-    def __init__(self, counters: PlatformCounters, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, counters: PlatformCounters, *, clock: Callable[[], datetime] = timezone.now) -> None:
         self._counters = counters
         self._clock = clock
         self._tasks = TaskSet()
@@ -95,19 +114,19 @@ class SpentElsewhere:
         now = self._clock()
         try:
             delivered = await run_blocking(_delivered, asked, now)
-            counters, histories = await self._pool.run(self._counters_of, asked, now)
+            counted = await self._pool.run(self._counted, asked, now)
         except OSError:
             raise Unavailable(_UNKNOWN) from None
         return {
             (dimension, period): Elsewhere(
-                window_start(period, now), max(0, _counted(asked, dimension, period, now, counters, histories) - ours)
+                window_start(period, now), max(0, counted.of(asked.key_in(dimension), period, now) - ours)
             )
             for (dimension, period), ours in delivered.items()
         }
 
-    def _counters_of(self, asked: _Asked, now: datetime) -> tuple[Sequence[Counter], Mapping[str, int]]:
+    def _counted(self, asked: _Asked, now: datetime) -> "_Counted":
         history = self._history(asked.user_id, now) if asked.in_total else {}
-        return self._counters.of_user(asked.user_id), history
+        return _Counted(self._counters.of_user(asked.user_id), history)
 
     def _history(self, user_id: str, now: datetime) -> Mapping[str, int]:
         """What each key has spent in months that are over, which changes no more: API key (empty: none) to cost."""
@@ -142,22 +161,6 @@ def _delivered(asked: _Asked, now: datetime) -> Mapping[tuple[Dimension, Period]
         (dimension, period): balances[pot].spent - waiting[dimension][period]
         for (dimension, period), pot in pots.items()
     }
-
-
-def _counted(  # noqa: PLR0917 - what was read, and of it which part
-    asked: _Asked,
-    dimension: Dimension,
-    period: Period,
-    now: datetime,
-    counters: Sequence[Counter],
-    histories: Mapping[str, int],
-) -> int:
-    """What the platform has counted of the user, or of the key."""
-    key = None if dimension is Dimension.USER else asked.api_key_id
-    total = sum(_amount(one, period, now) for one in counters if key in (None, one.api_key_id))
-    if period is Period.TOTAL:
-        total += sum(cost for of_key, cost in histories.items() if key in (None, of_key))
-    return total
 
 
 def _amount(counter: Counter, period: Period, now: datetime) -> int:

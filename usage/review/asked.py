@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.utils.http import urlencode
 
 from usage.models import Dimension, GroupSetMember
-from usage.review.periods import Days, named_days, parse_days, utc_today
+from usage.review.periods import EARLIEST, Days, named_days, parse_days, utc_today
 
 DAY, FROM, TO = "day", "from", "to"
 DEFAULT_PERIOD = "month"
@@ -89,9 +89,12 @@ class Asked:
 
 
 def _bounds(days: Days) -> tuple[date, date]:
-    if days.first is None or days.last is None:
+    reached = days.reached()
+    if reached.first is None or reached.last is None:
         raise ValueError("A period has a first and a last day.")
-    return days.first, days.last
+    if reached.first > reached.last:
+        raise ValueError(f"The period has no day from {EARLIEST} to today, when calls may have been.")
+    return reached.first, reached.last
 
 
 def periods() -> Iterable[tuple[str, str]]:

@@ -10,6 +10,8 @@ from django.utils import timezone
 from usage.models import Span
 
 ONE_DAY = timedelta(days=1)
+EARLIEST = date(2020, 1, 1)
+"""Nobody called a model before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +23,27 @@ class Days:
 
     @property
     def span(self) -> Span:
-        """Of which sums these days are made: without any bounds whole months do."""
-        return Span.MONTH if self.first is None and self.last is None else Span.DAY
+        """By which sums to look around in these days: by those of months, which are few, unless it is a week."""
+        if self.first is None or self.last is None or self.last - self.first >= timedelta(days=7):
+            return Span.MONTH
+        return Span.DAY
 
-    def of_sums(self) -> Q:
-        """Of `Combination`."""
+    def around(self) -> Q:
+        """Of `Combination`: the sums, of days or of months, that all calls of these days are in, and perhaps others."""
         bounds = Q(span=self.span)
         if self.first is not None:
-            bounds &= Q(starts_at__gte=midnight(self.first))
+            first = self.first if self.span is Span.DAY else month_of(self.first)
+            bounds &= Q(starts_at__gte=midnight(first))
         if self.last is not None:
             bounds &= Q(starts_at__lte=midnight(self.last))
         return bounds
+
+    def reached(self) -> "Days":
+        """The same without what is too far for any call: before there were models, and after today."""
+        return Days(
+            None if self.first is None else max(self.first, EARLIEST),
+            None if self.last is None else min(self.last, utc_today()),
+        )
 
 
 def utc_today() -> date:

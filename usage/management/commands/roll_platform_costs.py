@@ -3,9 +3,9 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
 from core.dynamodb import DynamoFailed
-from usage.books import utc_now
 from usage.limits import dollars
 from usage.platform.nightly import roll
 from usage.platform.tables import platform_tables
@@ -25,7 +25,7 @@ class Command(BaseCommand):
                 "COST_CALCULATIONS_DYNAMO_TABLE, HISTORY_COST_CALCULATIONS_DYNAMO_TABLE."
             )
         try:
-            report = roll(tables, utc_now())
+            report = roll(tables, timezone.now())
         except DynamoFailed as error:
             raise CommandError(f"{error}. What was done by then is done; run it again.") from error
         self.stdout.write(
