@@ -9,6 +9,7 @@ from operator import or_
 from typing import Any
 
 from django.db.models import Max, Min, Q, QuerySet, Sum
+from django.db.models.expressions import RawSQL
 
 from usage.admin.rows import NEWEST_FIRST, OLDEST_FIRST, UNSEEN, Window, rows_of
 from usage.admin.selection import Selection, Value, agrees
@@ -91,9 +92,16 @@ def _first(walks: Sequence[QuerySet[UsageRecord]], number: int, order: tuple[str
     heads = [walk.order_by(*order)[:number] for walk in walks]
     if len(heads) == 1:
         return list(heads[0])
-    any_head = reduce(or_, (Q(pk__in=head.values("pk")) for head in heads))
-    found = UsageRecord.objects.defer(*UNSEEN).filter(any_head).order_by()
+    found = UsageRecord.objects.defer(*UNSEEN).filter(pk__in=_in_any(heads)).order_by()
     return sorted(found, key=lambda row: (row.started_at, row.pk), reverse=order == NEWEST_FIRST)[:number]
+
+
+def _in_any(heads: Sequence[QuerySet[UsageRecord]]) -> RawSQL:
+    """The keys of all heads. One list of them: for several, PostgreSQL would read the whole table, row by row."""
+    compiled = [head.values("id").query.sql_with_params() for head in heads]
+    # SQLite takes a LIMIT only one level below a UNION.
+    keys = [f"SELECT head_{place}.id FROM ({sql}) AS head_{place}" for place, (sql, _) in enumerate(compiled)]  # noqa: S608 - Django's
+    return RawSQL(" UNION ALL ".join(keys), [value for _, params in compiled for value in params])  # noqa: S611 - as above
 
 
 def _walks(selection: Selection, cursor: Cursor | None) -> list[QuerySet[UsageRecord]]:
