@@ -57,6 +57,13 @@ def _count(text: str) -> int:
     return value
 
 
+def _part_of_a_day(text: str) -> int:
+    value = int(text)
+    if value < 0 or (value and 24 % value):
+        raise ValueError
+    return value
+
+
 def _on_off(text: str) -> bool:
     return {"on": True, "off": False, "true": True, "false": False, "1": True, "0": False}[text.lower()]
 
@@ -143,6 +150,10 @@ class Env:
     chat_usage_table: str = _var("CHAT_USAGE_DYNAMO_TABLE", "", str, "a table's name")
     costs_table: str = _var("COST_CALCULATIONS_DYNAMO_TABLE", "", str, "a table's name")
     cost_history_table: str = _var("HISTORY_COST_CALCULATIONS_DYNAMO_TABLE", "", str, "a table's name")
+    roll_platform_costs: bool = _var("ROLL_PLATFORM_COSTS", False, _on_off, "on or off")
+    import_platform_usage_hours: int = _var(
+        "IMPORT_PLATFORM_USAGE_HOURS", 0, _part_of_a_day, "1, 2, 3, 4, 6, 8, 12 or 24, or 0 for never"
+    )
     api_base_url: str = _var("API_BASE_URL", "", _url, "an http(s) URL")
     aws_endpoint_url: str = _var("AWS_ENDPOINT_URL", "", _url, "an http(s) URL")
 

@@ -14,6 +14,7 @@ from accounts.stores.backends import get_stores
 from amplify_chat.env import Env
 from amplify_chat.model_sources import ModelMaker, ModelSources
 from amplify_chat.platform import FRESH_SECONDS, platform_models
+from amplify_chat.platform_jobs import platform_jobs
 from amplify_chat.sign_in import SignIn
 from assistants.default import DefaultAssistant
 from assistants.registry import AssistantRegistry
@@ -37,6 +38,7 @@ from usage.admission import Admission, Admissions
 from usage.books import Books
 from usage.budgets import BudgetBook
 from usage.budgets import current as current_budgets
+from usage.jobs import Jobs
 from usage.journal import Journal
 from usage.metered import Meter, Metered
 from usage.models import Outcome
@@ -75,6 +77,7 @@ class Wiring:
         )
         tables = platform_tables()
         self.platform_books = None if tables is None else PlatformBooks(tables)
+        self._jobs = Jobs(platform_jobs(env, tables))
         self.embedded: EmbeddedServer | ScriptedModel | None = None
         stores = get_stores()
         self.directory = Directory(stores)
@@ -176,9 +179,11 @@ class Wiring:
         self.books.start()
         if self.platform_books is not None:
             self.platform_books.start()
+        self._jobs.start()
 
     async def aclose(self) -> None:
         """After the last run: write what is left to write, close what is open."""
+        await self._jobs.aclose()
         await self.books.aclose()
         if self.platform_books is not None:
             await self.platform_books.aclose()

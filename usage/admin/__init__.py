@@ -16,6 +16,7 @@ from usage.admin.changelist import LedgerChangeList
 from usage.admin.columns import Columns, cost_cell, duration, moment, outcome_badge
 from usage.admin.deliveries import DeliveryAdmin
 from usage.admin.filters import DayFilter, OutcomeFilter, ValueFilter
+from usage.admin.jobs import ScheduledJobAdmin
 from usage.admin.overview import OverviewAdmin
 from usage.admin.prices import PriceAdmin
 from usage.admin.selection import COLUMNS, DAY, GROUP, Selection, asked
@@ -23,7 +24,7 @@ from usage.admin.totals import recent_days, top_values
 from usage.group_sets import groups_of
 from usage.models import UsageRecord
 
-__all__ = ["BudgetAdmin", "DeliveryAdmin", "OverviewAdmin", "PriceAdmin", "UsageRecordAdmin"]
+__all__ = ["BudgetAdmin", "DeliveryAdmin", "OverviewAdmin", "PriceAdmin", "ScheduledJobAdmin", "UsageRecordAdmin"]
 
 # With a link to the overview before all else, for who comes for that.
 admin.site.index_template = "usage/index.html"

@@ -1,7 +1,8 @@
-"""What is kept: the ledger, its sums, our own prices, budgets and what is reserved against them, and what the platform
-has still to hear of."""
+"""What is kept: the ledger, its sums, our own prices, budgets and what is reserved against them, what the platform has
+still to hear of, and the jobs of the night."""
 
 from usage.models.budgets import Budget, Reservation
+from usage.models.jobs import ScheduledJob
 from usage.models.ledger import GroupSetMember, Outcome, Purpose, UsageRecord
 from usage.models.platform import Delivery, PlatformImport
 from usage.models.prices import Price
@@ -21,6 +22,7 @@ __all__ = [
     "Purpose",
     "Reservation",
     "RollUp",
+    "ScheduledJob",
     "Span",
     "UsageRecord",
 ]

@@ -8,7 +8,7 @@ the same day do nothing, so that a run may be broken off and repeated. Everythin
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -40,10 +40,12 @@ class Report:
     """Why, and how many."""
 
 
-def roll(tables: PlatformTables, now: datetime) -> Report:
-    """Every counter. Raises DynamoFailed when the table cannot be read; what was done by then is done."""
+def roll(tables: PlatformTables, now: datetime, *, check: Callable[[], None] = lambda: None) -> Report:
+    """Every counter; `check` is called before each and may raise to break off. Raises DynamoFailed when the table
+    cannot be read. What was done by then is done."""
     report = Report()
     for row in tables.costs.scan():
+        check()
         try:
             _roll_one(tables, row, now, report)
         except (DynamoFailed, ConditionFailed) as error:  # one counter takes no other along

@@ -9,13 +9,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from amplify_chat.platform import platform_models
+from amplify_chat.platform_jobs import importer
 from core.dynamodb import DynamoFailed
-from llm.events import Usage
-from llm.model import ModelCard
-from llm.shipped import known_card
-from usage.platform.imports import Importer, Report
+from usage.platform.imports import Report
 from usage.platform.tables import platform_tables
-from usage.prices import PRICES, Cost
+from usage.prices import PRICES
 
 
 def _since(text: str) -> datetime:
@@ -40,29 +38,19 @@ class Command(BaseCommand):
                 "There is no platform to import from. Set STATE_BACKEND=dynamodb and the tables' names: "
                 "CHAT_USAGE_DYNAMO_TABLE, COST_CALCULATIONS_DYNAMO_TABLE, HISTORY_COST_CALCULATIONS_DYNAMO_TABLE."
             )
-        cards = self._cards()
+        if (platform := platform_models(settings.ENV)) is not None:
+            PRICES.take_rates(platform.rates)
         async_to_sync(PRICES.refresh)()
-
-        def priced(model_id: str, usage: Usage, moment: datetime) -> tuple[ModelCard, Cost]:
-            card = cards.get(model_id) or known_card(model_id, provider="")
-            return card, PRICES.cost_of(card, usage, now=moment)
-
         try:
-            report = Importer(tables, priced).run(options["since"], dry_run=options["dry_run"], progress=self._progress)
+            report = importer(settings.ENV, tables).run(
+                options["since"], dry_run=options["dry_run"], progress=self._progress
+            )
         except DynamoFailed as error:
             raise CommandError(f"{error}. What was read by then is in the ledger; run it again.") from error
         for reason, count in sorted(report.unreadable.items()):
             self.stderr.write(f"{count:,} rows left out: {reason}.")
         verb = "would be brought in" if options["dry_run"] else "brought in"
         self.stdout.write(f"{report.read:,} rows read, {report.new:,} {verb}.")
-
-    def _cards(self) -> dict[str, ModelCard]:
-        """The platform's own models, which say who answers them; and its rates, where it has a table of them."""
-        platform = platform_models(settings.ENV)
-        if platform is None:
-            return {}
-        PRICES.take_rates(platform.rates)
-        return {model_id: entry.card for model_id, entry in platform.table().entries.items()}
 
     def _progress(self, report: Report) -> None:
         if self.stderr.isatty():
