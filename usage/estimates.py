@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -69,10 +70,10 @@ def _rate_of(card: ModelCard) -> _Rate:
     return rate
 
 
-def cost_or_nothing(card: ModelCard, usage: Usage) -> Cost:
+def cost_or_nothing(card: ModelCard, usage: Usage, *, now: datetime | None = None) -> Cost:
     """A price list that trips must not cost the row: it is booked without a price, which the admin shows."""
     try:
-        return cost_of(card, usage)
+        return cost_of(card, usage, now=now)
     except Exception:
         log.exception("price_failed", model=card.id)
         return Cost(0, "")

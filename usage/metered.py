@@ -143,7 +143,7 @@ class Metered(WrappedModel):
         meter, card, held = self._meter, call.card, call.reservation
         meter.spent(usage)
         meter.admission.used(held, usage)
-        cost = cost_or_nothing(card, usage)
+        cost = cost_or_nothing(card, usage, now=held.reserved_at)  # of the day and month in which it counts
         record = UsageRecord(
             call_id=held.call_id,
             run_id=held.run_id,

@@ -158,6 +158,6 @@ def _platform_price(rate: ModelRate) -> LocalPrice:
 PRICES = PriceBook()
 
 
-def cost_of(card: ModelCard, usage: Usage) -> Cost:
+def cost_of(card: ModelCard, usage: Usage, *, now: datetime | None = None) -> Cost:
     """By this process's price book."""
-    return PRICES.cost_of(card, usage)
+    return PRICES.cost_of(card, usage, now=now)
