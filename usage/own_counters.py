@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from usage.counters import HOURS, Counter, CounterPage, Payer
 from usage.models import Combination, Dimension, RollUp, Span
-from usage.review.periods import midnight
+from usage.review.periods import ONE_DAY, midnight
 from usage.roll_ups import beginning
 
 # SQLite takes 32,766 values in a statement.
@@ -120,6 +120,7 @@ def _hours(users: Collection[str], today: datetime) -> Mapping[tuple[str, str], 
         Q(dimension=Dimension.USER, value__in=users) | Q(dimension=Dimension.KEY, value__in=keys.values("api_key_id")),
         span=Span.HOUR,
         starts_at__gte=today,
+        starts_at__lt=today + ONE_DAY,  # who asks at midnight may read what has come since
     )
     found: dict[tuple[str, str], _Hours] = defaultdict(dict)
     for dimension, value, start, cost in rows.values_list("dimension", "value", "starts_at", "micro_dollars"):
