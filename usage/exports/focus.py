@@ -1,8 +1,8 @@
 """FOCUS 1.2, the FinOps Open Cost and Usage Specification: https://focus.finops.org/focus-specification/v1-2/
 
-A charge is what one combination of user, account, key, groups, model, assistant and purpose has used on one UTC day:
-a row of `Combination`. All mandatory columns are there, the conditional ones that apply, and our own as `x_…`. Those
-that FOCUS lets be empty are empty where we know nothing (unit prices: a row sums token classes of several prices).
+A charge is what one combination of user, account, key, groups, model, provider, assistant, purpose and outcome has used
+on one UTC day: a row of `Combination`. All mandatory columns are there, the conditional ones that apply, and our own as
+`x_…`. Columns are empty where we know nothing (unit prices: a row sums token classes of several prices).
 """
 
 import json
