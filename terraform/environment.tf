@@ -36,8 +36,11 @@ locals {
     COGNITO_USER_POOL_ID = var.cognito_user_pool_id == null ? "" : var.cognito_user_pool_id
     COGNITO_CLIENT_ID    = var.cognito_client_id == null ? "" : var.cognito_client_id
     IDP_PREFIX           = var.idp_prefix
+    ROLL_PLATFORM_COSTS  = var.roll_platform_costs ? "on" : ""
     API_BASE_URL         = var.api_base_url == null ? "" : var.api_base_url
     AGENT_ENDPOINT       = var.agent_endpoint == null ? "" : var.agent_endpoint
+
+    IMPORT_PLATFORM_USAGE_HOURS = var.import_platform_usage_hours == 0 ? "" : tostring(var.import_platform_usage_hours)
 
     LLM_ENDPOINTS_SECRETS_NAME     = local.joins_platform && var.llm_endpoints_secret_arn == null ? local.platform_name["LLM_ENDPOINTS_SECRETS_NAME"] : ""
     LLM_ENDPOINTS_SECRETS_NAME_ARN = var.llm_endpoints_secret_arn == null ? "" : var.llm_endpoints_secret_arn

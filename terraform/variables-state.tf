@@ -241,6 +241,33 @@ variable "platform_names" {
   }
 }
 
+variable "roll_platform_costs" {
+  description = "Begin each day in the platform's cost counters at 00:00 UTC, in place of the platform's own nightly job: switch its rule in EventBridge off first."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.roll_platform_costs || var.state_backend == "dynamodb"
+    error_message = "roll_platform_costs needs state_backend = \"dynamodb\": there are no counters of a platform otherwise."
+  }
+}
+
+variable "import_platform_usage_hours" {
+  description = "Every so many hours (1, 2, 3, 4, 6, 8, 12 or 24), bring the calls of the platform's other services into the ledger, to see them in the usage review. Each time reads the whole table. 0: never."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = contains([0, 1, 2, 3, 4, 6, 8, 12, 24], var.import_platform_usage_hours)
+    error_message = "import_platform_usage_hours is 1, 2, 3, 4, 6, 8, 12 or 24, or 0 for never."
+  }
+
+  validation {
+    condition     = var.import_platform_usage_hours == 0 || var.state_backend == "dynamodb"
+    error_message = "import_platform_usage_hours needs state_backend = \"dynamodb\": there is nothing to import otherwise."
+  }
+}
+
 variable "platform_policy_arns" {
   description = "Managed policies for the task role in place of the ones written here, as today: amplify-<name>-amplify-js-<stage>-iam-policy and -bedrock-policy. [] writes policies with the least rights for each table, bucket, queue and secret."
   type        = list(string)

@@ -95,6 +95,8 @@ run "out_of_range" {
     database_backup_days    = 40
     database_storage_gb     = 5
     secrets_version         = 1.5
+
+    import_platform_usage_hours = 5 # no part of a day
   }
 
   expect_failures = [
@@ -109,6 +111,22 @@ run "out_of_range" {
     var.database_backup_days,
     var.database_storage_gb,
     var.secrets_version,
+    var.import_platform_usage_hours,
+  ]
+}
+
+run "alone_there_are_no_jobs_of_a_platform" {
+  command = plan
+
+  variables {
+    state_backend               = "database"
+    roll_platform_costs         = true
+    import_platform_usage_hours = 24
+  }
+
+  expect_failures = [
+    var.roll_platform_costs,
+    var.import_platform_usage_hours,
   ]
 }
 

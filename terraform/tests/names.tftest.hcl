@@ -115,6 +115,14 @@ run "beside_a_platform" {
     cognito_client_id    = "client"
     idp_prefix           = "uni"
     platform_names       = { API_KEYS_DYNAMODB_TABLE = "our-own-keys" }
+    roll_platform_costs  = true
+
+    import_platform_usage_hours = 24
+  }
+
+  assert {
+    condition     = local.environment["ROLL_PLATFORM_COSTS"] == "on" && local.environment["IMPORT_PLATFORM_USAGE_HOURS"] == "24"
+    error_message = "The jobs of the night are switched on."
   }
 
   assert {
