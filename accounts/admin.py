@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.auth.admin import UserAdmin
-from django.db.models import Count, Model, OuterRef, QuerySet, Subquery
+from django.contrib.auth import admin as django_admin
+from django.contrib.auth import models as django_models
+from django.db.models import Count, ManyToManyField, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
@@ -210,8 +211,25 @@ class AccountAdmin(LimitedAdmin):
     fields = ("user_id", "account_id", "name", "is_default", "position", "limit_period", "dollars")
 
 
-class PersonAdmin(AuditedAdmin[User], UserAdmin[User]):
+class RoleAdmin(AuditedAdmin[django_models.Group], django_admin.GroupAdmin):
+    """Django's groups, which give rights in the admin (`accounts.apps` names them), with their changes written down."""
+
+
+class _RoleFilter(admin.RelatedFieldListFilter):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "admin role"
+
+
+class PersonAdmin(AuditedAdmin[User], django_admin.UserAdmin[User]):
     """Django's own page, with its changes written down. Names stay: keys, groups and the books know people by them."""
+
+    list_filter = ("is_staff", "is_superuser", "is_active", ("groups", _RoleFilter))
+
+    def formfield_for_manytomany(self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "groups":
+            kwargs |= {"label": "Admin roles", "help_text": "This user has the permissions of each of these roles too."}
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         fixed = super().get_readonly_fields(request, obj)  # type: ignore[arg-type]
@@ -219,6 +237,8 @@ class PersonAdmin(AuditedAdmin[User], UserAdmin[User]):
 
 
 admin.site.register(User, PersonAdmin)
+admin.site.unregister(django_models.Group)
+admin.site.register(django_models.Group, RoleAdmin)
 if settings.STATE_BACKEND == "database":
     admin.site.register(ApiKey, ApiKeyAdmin)
     admin.site.register(Group, GroupAdmin)

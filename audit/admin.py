@@ -80,6 +80,7 @@ class KindFilter(_LinkFilter):
         "membership",
         "account",
         "user",
+        "admin role",
         "model",
         "default model",
         "price",

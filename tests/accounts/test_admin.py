@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group as AdminRole
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -16,10 +18,12 @@ from accounts.limits import Period, SpendLimit
 from accounts.models import Account, ApiKey, Group, Inclusion, Membership, User
 from accounts.stores import Role
 from accounts.stores.database import database_stores
+from audit.models import Entry
 
 pytestmark = pytest.mark.django_db
 KEYS, GROUPS = "/admin/accounts/apikey/", "/admin/accounts/group/"
 MEMBERSHIPS, ACCOUNTS = "/admin/accounts/membership/", "/admin/accounts/account/"
+ROLES = "/admin/auth/group/"
 MONTHLY = SpendLimit(period=Period.MONTHLY, micro_dollars=12_500_000)
 
 
@@ -299,3 +303,26 @@ def test_nobody_is_renamed(admin: Client) -> None:
     send(admin, f"/admin/accounts/user/{ann.pk}/change/", **facts, first_name="Ann")
     ann.refresh_from_db()
     assert (ann.username, ann.first_name) == ("ann", "Ann")
+
+
+def test_only_one_thing_is_called_groups(admin: Client) -> None:
+    """Django's groups give rights in the admin, and ours are of people who chat."""
+    finance = AdminRole.objects.get(name="Finance")
+    assert re.findall(r">(Groups|Admin roles)</a>", page(admin, "/admin/")) == ["Groups", "Admin roles"]
+    ann = User.objects.create(username="ann", password="!")
+    shown = page(admin, f"/admin/accounts/user/{ann.pk}/change/")
+    assert "Admin roles" in shown and "Groups:" not in shown
+    people = page(admin, "/admin/accounts/user/")
+    assert "By admin role" in people and "By groups" not in people
+    assert "Change admin role" in page(admin, f"{ROLES}{finance.pk}/change/")
+
+
+def test_who_gives_a_role_more_rights_is_written_down(admin: Client) -> None:
+    finance = AdminRole.objects.get(name="Finance")
+    more = Permission.objects.get(codename="view_entry")
+    send(admin, f"{ROLES}{finance.pk}/change/", name="Finance", permissions=[more.pk])
+    entry = Entry.objects.latest("id")
+    assert (entry.actor, entry.action) == ("root", "changed")
+    assert (entry.resource, entry.resource_id) == ("admin role", "Finance")
+    assert "Can view audit entry" in str(entry.changes["permissions"])
+    assert "Finance" in page(admin, f"{ROLES}{finance.pk}/history/")
