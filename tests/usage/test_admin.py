@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from itertools import chain
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.contrib.staticfiles import finders
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -19,6 +21,7 @@ from django.utils import timezone
 from accounts.models import User
 from bench.ledger import fill
 from usage import group_sets, ledger
+from usage.admin.columns import Columns
 from usage.models import Outcome, UsageRecord
 
 pytestmark = pytest.mark.django_db
@@ -128,6 +131,13 @@ class TestList:
             assert shown in html
         assert "no price" not in html
         assert "est." not in html
+
+    def test_on_a_phone_each_cell_has_its_name(self) -> None:
+        """There the head of the table is not shown: the style sheet says what it would."""
+        path = finders.find("usage/ledger.css")
+        assert isinstance(path, str)
+        named = re.findall(r"\.field-(\w+)::before \{ content: ", Path(path).read_text())
+        assert named == [column.__name__ for column in Columns({}).all()]
 
     def test_marks_what_is_not_known(self, admin_client: Client) -> None:
         write([call(price_version=""), call(estimated=True)])

@@ -59,3 +59,8 @@ def test_the_list_shows_what_is_gone(admin: Client, django_assert_max_num_querie
     with django_assert_max_num_queries(12):
         page = admin.get(URL).content.decode()
     assert "$2.50" in page and "$0.00 (0 %)" in page and "by each" in page and "never" in page
+    # As the review colours it, by the same style sheet.
+    assert "usage/review.css" in page and page.count('class="review-fine"') == 21
+    with django_assert_max_num_queries(12):
+        Budget.objects.create(applies_to="all", period="Total", micro_dollars=2_600_000, warn_at_percent=95)
+        assert 'class="review-near">$0.00 (0 %)' in admin.get(URL).content.decode()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage.review.charts import HEIGHT, WIDTH, Series, columns, legend, lines, ticks
+from usage.review.charts import HEIGHT, WIDTH, Series, columns, legend, table, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -36,14 +36,13 @@ def test_ticks_reach_the_highest_value_and_not_far_beyond(highest: float) -> Non
     assert scale[0] == 0 and scale[-1] >= highest * (1 - 1e-6) and scale[-2] < highest and len(scale) <= 6
 
 
-@given(st.lists(st.one_of(st.none(), st.floats(0, 1e9)), min_size=1, max_size=40))
-def test_everything_stands_within_the_drawing(values: list[float | None]) -> None:
+@given(st.lists(st.floats(0, 1e9), min_size=1, max_size=40))
+def test_everything_stands_within_the_drawing(values: list[float]) -> None:
     labels = [str(n) for n in range(len(values))]
     series = [Series(name="a", values=values), Series(name="b", values=values)]
-    for draw in (columns, lines):
-        for mark in drawn(draw(title="t", labels=labels, series=series, shown=str)).iter():
-            for name, most in {"x": WIDTH, "cx": WIDTH, "y": HEIGHT, "cy": HEIGHT}.items():
-                assert 0 <= float(mark.get(name, 0)) <= most
+    for mark in drawn(columns(title="t", labels=labels, series=series, shown=str)).iter():
+        for name, most in {"x": WIDTH, "y": HEIGHT}.items():
+            assert 0 <= float(mark.get(name, 0)) <= most
 
 
 def test_columns_are_stacked_to_their_sum() -> None:
@@ -61,17 +60,31 @@ def test_columns_are_stacked_to_their_sum() -> None:
     assert [rect.findtext(f"{SVG}title") for rect in (low, high)] == ["Mon, in: 3", "Mon, out: 1"]
 
 
-def test_a_line_is_broken_where_nothing_is_known() -> None:
-    svg = drawn(lines(title="t", labels=list("abcd"), series=[Series(name="", values=[1, 2, None, 3])], shown=str))
-    assert [len(line.get("points", "").split()) for line in svg.findall(f"{SVG}polyline")] == [2, 1]
+def test_who_cannot_see_it_hears_the_most_and_reads_the_rest() -> None:
+    series = [Series(name="in", values=[3, 5]), Series(name="out", values=[1, 2])]
+    svg = drawn(columns(title="Tokens", labels=["Mon", "Tue"], series=series, shown="{:g} k".format))
+    assert svg.get("role") == "img" and svg.get("aria-label") == "Tokens: at most 7 k, Tue"
+    rows = ET.fromstring(table(head="Day", labels=["Mon", "Tue"], series=series, shown="{:g}".format)).iter("tr")
+    assert [[cell.text for cell in row] for row in rows] == [["Day", "in", "out"], ["Mon", "3", "1"], ["Tue", "5", "2"]]
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, 10, 11, 31, 92])
+def test_a_small_drawing_leaves_every_second_label_out_and_never_the_last(number: int) -> None:
+    labels = [str(n) for n in range(number)]
+    svg = drawn(columns(title="t", labels=labels, series=[Series(name="", values=[1] * number)], shown=str))
+    found = [text for text in svg.findall(f"{SVG}text") if text.get("class", "").startswith("label")]
+    assert len(found) <= 10 and found[-1].text == labels[-1]
+    assert [text.get("class") for text in reversed(found)] == (["label", "label second"] * 5)[: len(found)]
 
 
 def test_names_cannot_become_mark_up() -> None:
     evil = "<script>alert(1)</script>"
     series = [Series(name=evil, values=[1]), Series(name="b", values=[1])]
     assert "<script" not in columns(title=evil, labels=[evil], series=series, shown=str) + legend(series)
+    assert "<script" not in table(head=evil, labels=[evil], series=series, shown=str)
 
 
 def test_where_nothing_was_spent_the_scale_says_0_alone() -> None:
     svg = drawn(columns(title="t", labels=["Mon"], series=[Series(name="", values=[0])], shown="${:g}".format))
+    assert svg.get("aria-label") == "t: nothing"
     assert [text.text for text in svg.findall(f"{SVG}text") if text.get("class") == "value"] == ["$0"]

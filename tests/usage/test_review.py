@@ -9,6 +9,7 @@ from itertools import combinations
 
 import pytest
 from django.contrib.auth.models import Group, Permission
+from django.contrib.staticfiles import finders
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -170,6 +171,11 @@ def test_the_page_shows_all_that_it_should(finance: Client) -> None:
         assert shown in html
     assert "?day=month&amp;user=ann" in html and "/admin/usage/usagerecord/?day=month&amp;user=ann" in html
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", html)  # no content network
+    # Whoever cannot see the charts, or point at a column.
+    assert 'aria-label="Spend by day: at most $1.23, 2 Mar"' in html
+    for name in ("Spend", "Tokens", "Time to first token", "Failed calls"):
+        assert f"<summary>{name} by day in numbers</summary>" in html
+    assert '<th scope="row">2 Mar</th><td class="number">$1.23</td>' in html
 
 
 def test_names_from_callers_are_escaped(finance: Client) -> None:
@@ -194,6 +200,7 @@ def test_what_cannot_be_is_said_and_this_month_shown(finance: Client, query: dic
     response = finance.get(URL, query)
     assert response.status_code == 200
     assert "Shown is this month." in response.content.decode()
+    assert not re.search("format|time data|Error", response.content.decode())  # words for people
 
 
 def test_a_period_from_one_end_of_time_to_the_other_shows_all_there_is(finance: Client) -> None:
@@ -313,7 +320,12 @@ class TestFinance:
         index = finance.get("/admin/").content.decode()
         assert index.index("Usage overview") < index.index("/admin/usage/budget/")
         for page in self.PAGES:
-            assert finance.get(page).status_code == 200, page
+            response = finance.get(page)
+            html = response.content.decode()
+            assert response.status_code == 200 and not re.search(r"(?:src|href)=\"(?:https?:)?//", html), page
+            for sheet in re.findall(r'href="/static/([^"]+\.css)"', html):
+                assert finders.find(sheet), sheet
+            assert "amplify_chat/admin.css" in html
         for page in ("/admin/accounts/user/", "/admin/llm/modelentry/", "/admin/audit/entry/", "/admin/auth/group/"):
             assert finance.get(page).status_code == 403, page
 

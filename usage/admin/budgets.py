@@ -1,7 +1,7 @@
 """Budgets in the admin: what may be spent, what is gone of it, and when it begins anew."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from django import forms
@@ -17,7 +17,8 @@ from audit.audited import AuditedAdmin
 from usage.limits import Balance, dollars, window_end
 from usage.models import Budget
 from usage.reservations import balances_of
-from usage.review.standings import pot_of
+from usage.review.shown import money
+from usage.review.standings import pot_of, state_of
 
 
 class BudgetForm(forms.ModelForm[Budget]):
@@ -57,11 +58,14 @@ class _Budgets(ChangeList):
 @admin.register(Budget)
 class BudgetAdmin(AuditedAdmin[Budget]):
     form = BudgetForm
-    list_display = ("applies_to", "subject", "limit", "period", "spent", "under_way", "begins_anew", "active", "note")
+    list_display = ("applies_to", "subject", "period", "spent", "limit", "under_way", "begins_anew", "active", "note")
     list_filter = ("applies_to", "period", "active")
     search_fields = ("subject", "note")
     fields = ("applies_to", "subject", "period", "dollars", "warn_at_percent", "active", "note")
     show_full_result_count = False
+
+    class Media:
+        css: ClassVar = {"all": ("usage/review.css",)}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return _Budgets
@@ -81,12 +85,14 @@ class BudgetAdmin(AuditedAdmin[Budget]):
         if balance is None:
             return "by each"
         if not budget.micro_dollars:
-            return f"${dollars(balance.spent)}"
+            return money(balance.spent)
         per_cent = balance.spent * 100 // budget.micro_dollars
         return format_html(
-            '${} ({} %) <progress max="100" value="{}" aria-label="{} % spent"></progress>',
-            dollars(balance.spent),
-            per_cent,
+            '<span class="review-{}">{} ({} %)'
+            ' <progress max="100" value="{}" aria-label="{} % spent"></progress></span>',
+            state_of(budget, balance),
+            money(balance.spent),
+            f"{per_cent:,}",
             min(100, per_cent),
             per_cent,
         )
@@ -94,7 +100,7 @@ class BudgetAdmin(AuditedAdmin[Budget]):
     @admin.display(description="Under way")
     def under_way(self, budget: Budget) -> str:
         balance: Balance | None = getattr(budget, "balance", None)
-        return "" if balance is None else f"${dollars(balance.reserved)}"
+        return "" if balance is None else money(balance.reserved)
 
     @admin.display(description="Begins anew")
     def begins_anew(self, budget: Budget) -> str:

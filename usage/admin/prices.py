@@ -20,8 +20,8 @@ class PriceAdmin(AuditedAdmin[Price]):
     """The list is the history: every version stays, and `in force` tells which one is used now."""
 
     list_display = (
-        *("model_id", "provider_shown", "in_force", "input", "cache_read", "cache_write", "output"),
-        *("valid_from", "version", "note", "created_by"),
+        *("model_id", "provider_shown", "in_force", "valid_from", "input", "cache_read", "cache_write", "output"),
+        *("version", "note", "created_by"),
     )
     list_filter = ("provider",)
     search_fields = ("model_id", "note", "created_by")

@@ -1,5 +1,5 @@
 """Charts as SVG, drawn here: they need no script and no foreign server, follow light and dark by the page's own
-variables (`review.css`), and say in words what they show to who cannot see them.
+variables (`review.css`), and say in words what they show to who cannot see them: each has a table of the same numbers.
 
 Numbers in, mark-up out; no I/O. All sizes are units of the drawing, which scales to the page.
 """
@@ -13,10 +13,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 WIDTH, HEIGHT = 720.0, 240.0
-LEFT, RIGHT, TOP, BOTTOM = 64.0, 8.0, 10.0, 26.0
+# Room for letters of a drawing that is scaled down to a phone, where they are twice as large.
+LEFT, RIGHT, TOP, BOTTOM = 80.0, 28.0, 14.0, 30.0
 MAX_TICKS = 5
 TINY = 1e-9
-MAX_LABELS = 12
+MAX_LABELS = 10
 # Of a column's place, so that neighbours do not touch.
 FILLED = 0.78
 
@@ -25,10 +26,10 @@ Format = Callable[[float], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One colour of a chart: a value for each label, None where there is none."""
+    """One colour of a chart: a value for each label."""
 
     name: str
-    values: Sequence[float | None]
+    values: Sequence[float]
 
 
 def ticks(highest: float) -> list[float]:
@@ -70,9 +71,9 @@ class _Plane:
 
 def columns(*, title: str, labels: Sequence[str], series: Sequence[Series], shown: Format) -> SafeString:
     """A column for each label, its series stacked; `shown` writes a value for people."""
-    sums = [sum(one.values[place] or 0 for one in series) for place in range(len(labels))]
+    sums = [sum(one.values[place] for one in series) for place in range(len(labels))]
     plane = _Plane(labels, max(sums, default=0))
-    return _chart(title, plane, shown, _stacks(plane, series, shown))
+    return _chart(_in_words(title, plane, sums, shown), plane, shown, _stacks(plane, series, shown))
 
 
 def _stacks(plane: _Plane, series: Sequence[Series], shown: Format) -> Iterator[SafeString]:
@@ -80,7 +81,7 @@ def _stacks(plane: _Plane, series: Sequence[Series], shown: Format) -> Iterator[
     for place, label in enumerate(plane.labels):
         base = 0.0
         for number, one in enumerate(series):
-            value = one.values[place] or 0
+            value = one.values[place]
             if value <= 0:
                 continue
             yield format_html(
@@ -95,39 +96,28 @@ def _stacks(plane: _Plane, series: Sequence[Series], shown: Format) -> Iterator[
             base += value
 
 
-def lines(*, title: str, labels: Sequence[str], series: Sequence[Series], shown: Format) -> SafeString:
-    """A line for each series; it is broken where there is no value."""
-    known = [value for one in series for value in one.values if value is not None]
-    plane = _Plane(labels, max(known, default=0))
-    return _chart(title, plane, shown, _strokes(plane, series, shown))
+def table(*, head: str, labels: Sequence[str], series: Sequence[Series], shown: Format) -> SafeString:
+    """The numbers of a chart, a row for each label: for who cannot see it or cannot point at it."""
+    names = format_html_join("", '<th scope="col" class="number">{}</th>', ((one.name,) for one in series))
+    rows = (
+        (
+            label,
+            format_html_join("", '<td class="number">{}</td>', ((shown(one.values[place]),) for one in series)),
+        )
+        for place, label in enumerate(labels)
+    )
+    return format_html(
+        '<table class="review-numbers"><thead><tr><th scope="col">{}</th>{}</tr></thead><tbody>{}</tbody></table>',
+        head,
+        names,
+        format_html_join("", '<tr><th scope="row">{}</th>{}</tr>', rows),
+    )
 
 
-def _strokes(plane: _Plane, series: Sequence[Series], shown: Format) -> Iterator[SafeString]:
-    for number, one in enumerate(series):
-        for part in _parts(one.values):
-            points = " ".join(f"{_round(plane.x(place))},{_round(plane.y(value))}" for place, value in part)
-            yield format_html('<polyline class="s{}" points="{}"/>', number, points)
-            yield format_html_join(
-                "",
-                '<circle class="s{}" cx="{}" cy="{}" r="3"><title>{}</title></circle>',
-                (
-                    (number, _round(plane.x(at)), _round(plane.y(y)), _said(plane.labels[at], one.name, shown(y)))
-                    for at, y in part
-                ),
-            )
-
-
-def _parts(values: Sequence[float | None]) -> Iterator[list[tuple[int, float]]]:
-    """The runs of values without a gap, with their places."""
-    part: list[tuple[int, float]] = []
-    for place, value in enumerate(values):
-        if value is not None:
-            part.append((place, value))
-        elif part:
-            yield part
-            part = []
-    if part:
-        yield part
+def _in_words(title: str, plane: _Plane, sums: Sequence[float], shown: Format) -> str:
+    if plane.empty:
+        return f"{title}: nothing"
+    return f"{title}: at most {shown(plane.highest)}, {plane.labels[sums.index(plane.highest)]}"
 
 
 def legend(series: Sequence[Series]) -> SafeString:
@@ -138,12 +128,12 @@ def legend(series: Sequence[Series]) -> SafeString:
     return format_html('<ul class="legend">{}</ul>', keys)
 
 
-def _chart(title: str, plane: _Plane, shown: Format, marks: Iterable[SafeString]) -> SafeString:
+def _chart(words: str, plane: _Plane, shown: Format, marks: Iterable[SafeString]) -> SafeString:
     return format_html(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>',
         int(WIDTH),
         int(HEIGHT),
-        title,
+        words,
         _grid(plane, shown),
         _labels(plane),
         format_html_join("", "{}", ((mark,) for mark in marks)),
@@ -164,14 +154,14 @@ def _grid(plane: _Plane, shown: Format) -> SafeString:
 
 
 def _labels(plane: _Plane) -> SafeString:
-    """As many as there is room for, the last one always."""
+    """As many as there is room for, the last one always; a small drawing leaves every second one out."""
     every = max(1, ceil(len(plane.labels) / MAX_LABELS))
     last = len(plane.labels) - 1
     return format_html_join(
         "",
-        '<text class="label" x="{}" y="{}">{}</text>',
+        '<text class="label{}" x="{}" y="{}">{}</text>',
         (
-            (_round(plane.x(place)), HEIGHT - 6, label)
+            (" second" if (last - place) // every % 2 else "", _round(plane.x(place)), HEIGHT - 8, label)
             for place, label in enumerate(plane.labels)
             if (last - place) % every == 0
         ),

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 
 from usage.review import shown
 from usage.review.asked import Asked
-from usage.review.charts import Series, columns, legend
+from usage.review.charts import Series, columns, legend, table
 from usage.review.forecast import first_needed, forecast
 from usage.review.periods import each_day, month_of, next_month, utc_today
 from usage.review.sums import Amounts, Part, by_day, by_month, parts, total
@@ -33,6 +33,7 @@ class Chart:
     note: str
     drawn: SafeString
     legend: SafeString
+    table: SafeString
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,21 +134,29 @@ def _charts(by_step: Mapping[date, Amounts], step: str) -> list[Chart]:
     labels = [f"{day:%b %Y}" if step == "month" else f"{day:%-d %b}" for day in by_step]
     amounts = list(by_step.values())
 
-    def drawn(title: str, series: Sequence[Series], form: Any, note: str = "") -> Chart:
-        picture = columns(title=f"{title} by {step}", labels=labels, series=series, shown=form)
-        return Chart(f"{title} by {step}", note, picture, legend(series))
+    def drawn(title: str, series: Sequence[Series], form: Any, exact: Any, note: str = "") -> Chart:
+        title = f"{title} by {step}"
+        picture = columns(title=title, labels=labels, series=series, shown=form)
+        numbers = table(head=step.capitalize(), labels=labels, series=series, shown=exact)
+        return Chart(title, note, picture, legend(series), numbers)
 
     def stacked(names: Mapping[str, str]) -> list[Series]:
         return [Series(name=said, values=[one[name] for one in amounts]) for name, said in names.items()]
 
     return [
-        drawn("Spend", [Series(name="", values=[one["micro_dollars"] for one in amounts])], shown.short_money),
-        drawn("Tokens", stacked(_TOKENS), shown.short),
-        drawn("Time to first token", stacked(_WAITS), shown.short, "How many calls waited how long."),
+        drawn(
+            "Spend",
+            [Series(name="spend", values=[one["micro_dollars"] for one in amounts])],
+            shown.short_money,
+            shown.money,
+        ),
+        drawn("Tokens", stacked(_TOKENS), shown.short, shown.whole),
+        drawn("Time to first token", stacked(_WAITS), shown.short, shown.whole, "How many calls waited how long."),
         drawn(
             "Failed calls",
-            [Series(name="", values=[one["failed_calls"] for one in amounts])],
+            [Series(name="failed", values=[one["failed_calls"] for one in amounts])],
             shown.short,
+            shown.whole,
             "Calls that ended with an error of the vendor or of ours.",
         ),
     ]

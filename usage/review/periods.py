@@ -71,7 +71,7 @@ def named_days(today: date) -> dict[str, tuple[str, Days]]:
 
 
 def parse_days(text: str) -> Days:
-    """Read a period's name, a date YYYY-MM-DD, or two with `..` between; raises ValueError."""
+    """Read a period's name, a date YYYY-MM-DD, or two with `..` between; raises ValueError, in words for people."""
     if named := named_days(utc_today()).get(text):
         return named[1]
     first, dots, last = text.partition("..")
@@ -82,7 +82,10 @@ def parse_days(text: str) -> Days:
 
 
 def _date(text: str) -> date:
-    return datetime.strptime(text, "%Y-%m-%d").date()
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise ValueError(f"{text or 'Nothing'} is no day like 2026-01-31.") from None
 
 
 def each_day(first: date, last: date) -> Iterator[date]:

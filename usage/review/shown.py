@@ -13,6 +13,11 @@ def money(micro_dollars: int) -> str:
     return f"${cents // 100:,}.{cents % 100:02d}"
 
 
+def whole(number: int) -> str:
+    """1,234,567."""
+    return f"{number:,}"
+
+
 def short(number: float) -> str:
     """For a scale or where there is little room: 0, 950, 1.2k, 34M."""
     for step, letter in _STEPS:

@@ -40,19 +40,28 @@ class Standing:
 
     @property
     def per_cent(self) -> int:
-        """Of the limit, what is gone; rounded down. A budget of nothing is always used up."""
-        limit = self.budget.micro_dollars
-        return self.balance.gone * 100 // limit if limit else 100
+        return _per_cent(self.budget, self.balance)
 
     @property
     def state(self) -> str:
-        if self.balance.spent >= self.budget.micro_dollars:
-            return "over"
-        return "near" if self.per_cent >= (self.budget.warn_at_percent or 80) else "fine"
+        return state_of(self.budget, self.balance)
 
     @property
     def left(self) -> int:
         return max(0, self.budget.micro_dollars - self.balance.gone)
+
+
+def _per_cent(budget: Budget, balance: Balance) -> int:
+    """Of the limit, what is gone; rounded down. A budget of nothing is always used up."""
+    limit = budget.micro_dollars
+    return balance.gone * 100 // limit if limit else 100
+
+
+def state_of(budget: Budget, balance: Balance) -> str:
+    """As the style sheet names it: over, near or fine."""
+    if balance.spent >= budget.micro_dollars:
+        return "over"
+    return "near" if _per_cent(budget, balance) >= (budget.warn_at_percent or 80) else "fine"
 
 
 def pot_of(budget: Budget, now: datetime) -> Pot | None:

@@ -6,9 +6,4 @@ from usage.review import shown
 
 register = template.Library()
 register.filter("money", shown.money)
-
-
-@register.filter
-def thousands(number: int) -> str:
-    """1,234,567."""
-    return f"{number:,}"
+register.filter("thousands", shown.whole)
