@@ -104,3 +104,31 @@ def test_what_the_documents_make_can_be_made(tmp_path: Path) -> None:
         (tmp_path / part).symlink_to(ROOT / part)
     for target in targets:
         run("make", "--dry-run", target, cwd=tmp_path)
+
+
+def test_a_job_trades_its_identity_for_credentials_that_outlive_it(tmp_path: Path) -> None:
+    """Once, before anything is asked of AWS: GitHub's token would end in the middle of a rollout."""
+    stands_in = {
+        "curl": """echo '{"value": "token"}'""",
+        "aws": """cat >> "$ASKED"; echo " $*" >> "$ASKED"
+            echo '{"AccessKeyId": "A", "SecretAccessKey": "B", "SessionToken": "C"}'""",
+    }
+    for name, script in stands_in.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "ROLE_ARN": "role", "GITHUB_RUN_ID": "7"}
+    environment |= {name: str(tmp_path / name.lower()) for name in ("GITHUB_ENV", "ASKED")}
+    environment |= {f"ACTIONS_ID_TOKEN_REQUEST_{name}": "x" for name in ("TOKEN", "URL")}
+    script = ROOT / ".github" / "workflows" / "aws-credentials.sh"
+    done = subprocess.run([script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "github_env").read_text().split() == [
+        "AWS_ACCESS_KEY_ID=A",
+        "AWS_SECRET_ACCESS_KEY=B",
+        "AWS_SESSION_TOKEN=C",
+    ]
+    assert done.stdout.split() == ["::add-mask::A", "::add-mask::B", "::add-mask::C"]
+    asked = (tmp_path / "asked").read_text()
+    assert asked.startswith("token ")
+    assert "--duration-seconds 7200" in asked
+    assert "AWS_WEB_IDENTITY_TOKEN_FILE" not in (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
