@@ -51,11 +51,12 @@ class Demand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """What the operator decides: the fewest tasks, the share of the rest on Spot, and whether state is given."""
+    """What the operator decides: the fewest tasks, the share of the rest on Spot, where state is and how often."""
 
     min_tasks: int = 2
     spot_percent: int = 0
     own_state: bool = True
+    two_zones: bool = False
 
     def __post_init__(self) -> None:
         if self.min_tasks < 1:
@@ -110,6 +111,14 @@ def read_table(path: Path = TABLE) -> Table:
     missing = [f"[{part}] {name}" for part in usual for name in usual[part] if name not in given.get(part, {})]
     if missing:
         raise CapacityError(f"{path} lacks {', '.join(missing)}. Start from a copy of {TABLE.name}.")
+    wrong = [
+        f"[{part}] {name}"
+        for part in usual
+        for name in usual[part]
+        if not isinstance(given[part][name], list if isinstance(usual[part][name], list) else int | Decimal)
+    ]
+    if wrong:
+        raise CapacityError(f"{path}: {', '.join(wrong)} must be as in {TABLE.name}: numbers without quotes.")
     return given
 
 
@@ -206,19 +215,23 @@ def _around(demand: Demand, choices: Choices, table: Table) -> tuple[Cost, ...]:
     month, requests = table["day"]["hours_a_month"], demand.requests_a_day * table["day"]["days_a_month"]
     gb = requests * table["measured"]["kb_per_answer"] / KB_PER_GB
     log_gb = requests * logs["kb_a_request"] / KB_PER_GB
-    addresses = network["zones"] + (network["nat_gateways"] if choices.own_state else 0)
+    zones = network["zones"] if choices.two_zones else 1
+    nat = zones if choices.two_zones else network["nat_gateways"]
+    addresses = network["zones"] + (nat if choices.own_state else 0)
     costs = [
         _cost("Public addresses", addresses * network["address_hour"] * month, f"{addresses} IPv4"),
         _cost("Logs", log_gb * logs["gb"], f"{log_gb:.2f} GB"),
         _cost("Secrets, key", small["secrets"] * small["secret_month"] + small["key_month"], "a month each"),
     ]
     if choices.own_state:
-        database, cache, nat = table["database"], table["cache"], network["nat_gateways"]
+        database, nodes = table["database"], table["cache"]["nodes"] * zones
         stored = database["gb"] * database["gb_month"]
+        where = " in each of two zones" if choices.two_zones else ""
+        out = nat * network["nat_hour"] * month + gb * network["nat_gb"]
         costs += [
-            _cost("NAT", nat * network["nat_hour"] * month + gb * network["nat_gb"], f"{nat} gateway, {gb:.1f} GB"),
-            _cost("PostgreSQL", database["hour"] * month + stored, f"{database['gb']} GB"),
-            _cost("Valkey", cache["nodes"] * cache["hour"] * month, f"{cache['nodes']} node"),
+            _cost("NAT", out, f"{_counted(nat, 'gateway')}, {gb:.1f} GB"),
+            _cost("PostgreSQL", zones * (database["hour"] * month + stored), f"{database['gb']} GB{where}"),
+            _cost("Valkey", nodes * table["cache"]["hour"] * month, _counted(nodes, "node")),
         ]
     return tuple(costs)
 
@@ -232,6 +245,10 @@ def _lambda(demand: Demand, table: Table) -> tuple[Cost, ...]:
         _cost("Lambda time", gb_seconds * prices["gb_second"], f"{gb_seconds:,.0f} GB-seconds"),
         _cost("Lambda requests", requests / 1_000_000 * prices["million_requests"], f"{requests:,.0f}"),
     )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _cost(part: str, month: Decimal, how: str) -> Cost:

@@ -87,6 +87,15 @@ def test_spot_and_given_state_are_cheaper() -> None:
     }
 
 
+def test_a_second_zone_doubles_what_holds_state() -> None:
+    one, two = (plan(demand(), Choices(two_zones=twice), TABLE) for twice in (False, True))
+    once, twice = ({cost.part: cost.month for cost in found.around} for found in (one, two))
+    for part in ("PostgreSQL", "Valkey"):
+        assert abs(twice[part] - 2 * once[part]) <= Decimal("0.01")
+    assert twice["NAT"] - once["NAT"] == 730 * TABLE["network"]["nat_hour"]
+    assert one.serving == two.serving
+
+
 def test_where_lambda_and_fargate_cost_the_same() -> None:
     users = even_at_users(demand(), Choices(), TABLE)
     assert users is not None
@@ -178,6 +187,13 @@ def test_an_edited_table_counts(tmp_path: Path) -> None:
     usual = ["--daily-users=1000", "--requests=5", "--seconds=30", "--hours=8", "--json"]
     doubled = json.loads(capacity(*usual, f"--table={table}"))
     assert doubled["serving"]["Fargate vCPU"] == "59.10"
+
+
+def test_a_price_that_is_no_number_is_named(tmp_path: Path) -> None:
+    table = tmp_path / "ours.toml"
+    table.write_text((ROOT / "amplify_chat" / "capacity.toml").read_text().replace("0.04048", '"0.04048"'))
+    with pytest.raises(CapacityError, match=r"\[fargate\] vcpu_hour must be .* without quotes"):
+        read_table(table)
 
 
 def test_an_incomplete_table_names_what_it_lacks(tmp_path: Path) -> None:

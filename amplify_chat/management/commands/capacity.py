@@ -35,10 +35,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         for name, (question, usual) in QUESTIONS.items():
-            parser.add_argument(f"--{name.replace('_', '-')}", type=_number, help=f"{question.lower()}, say {usual}")
+            parser.add_argument(f"--{name.replace('_', '-')}", type=number, help=f"{question.lower()}, say {usual}")
         parser.add_argument("--min-tasks", type=int, default=2, help="tasks that always run (default: %(default)s)")
         parser.add_argument("--spot-percent", type=int, default=0, help="share of the other tasks on Fargate Spot")
         parser.add_argument("--given-state", action="store_true", help="database, cache and NAT are there already")
+        parser.add_argument("--two-zones", action="store_true", help="database, cache and NAT twice, as in prod")
         parser.add_argument("--table", type=Path, default=TABLE, help="prices and measurements (default: %(default)s)")
         parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -55,6 +56,7 @@ class Command(BaseCommand):
                 min_tasks=options["min_tasks"],
                 spot_percent=options["spot_percent"],
                 own_state=not options["given_state"],
+                two_zones=options["two_zones"],
             )
             found = plan(demand, choices, table)
         except CapacityError as error:
@@ -64,14 +66,14 @@ class Command(BaseCommand):
     def _ask(self, question: str, usual: str) -> Decimal:
         while True:
             try:
-                return _number(input(f"{question} [{usual}]: ").strip() or usual)
+                return number(input(f"{question} [{usual}]: ").strip() or usual)
             except ValueError:
                 self.stdout.write("A number, please.")
             except EOFError:
                 raise CommandError("Nobody answers; give --daily-users, --requests, --seconds and --hours.") from None
 
 
-def _number(text: str) -> Decimal:
+def number(text: str) -> Decimal:
     try:
         value = Decimal(text)
     except InvalidOperation:
@@ -92,6 +94,8 @@ def _as_text(found: Capacity, table: Table) -> str:
             f"                      (busiest hour x {table['day']['busy_factor']}, 99.9 % point of a Poisson load)",
             f"  tasks               {found.tasks_at_peak} of {size.cpu} CPU units and {size.memory_mb} MB at the peak,"
             f" {found.choices.min_tasks} otherwise",
+            f"                      (cpu: {size.cpu}, memory: {size.memory_mb},"
+            f" streams_target_per_task: {size.streams})",
             f"  streams a task      {size.streams}: {table['measured']['streams_per_core']} stall-free ones a core"
             f" (make bench), filled to {task['headroom'] * 100:.0f} %",
             "",
