@@ -1,5 +1,6 @@
 """What can be said about playbooks and workflows without running them."""
 
+import json
 import os
 import re
 import shutil
@@ -132,3 +133,20 @@ def test_a_job_trades_its_identity_for_credentials_that_outlive_it(tmp_path: Pat
     assert asked.startswith("token ")
     assert "--duration-seconds 7200" in asked
     assert "AWS_WEB_IDENTITY_TOKEN_FILE" not in (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
+
+
+def test_the_pipelines_role_may_do_what_build_and_deploy_ask() -> None:
+    rights = json.loads((ROOT / ".github" / "deploy-role.json").read_text())["Statement"]
+    actions = [right["Action"] for right in rights]
+    allowed = {action for each in actions for action in ([each] if isinstance(each, str) else each)}
+    asked = set()
+    for role in ("image", "deployment", "smoke"):
+        for file in (ANSIBLE / "roles" / role).rglob("*.*"):
+            calls = re.findall(r"service: (\w+)\n +operation: (\w+)", file.read_text())
+            calls += re.findall(r"\b_?(ecs|logs)\.([a-z]+_[a-z_]+)\(", file.read_text())
+            asked |= {f"{service}:{operation.title().replace('_', '')}" for service, operation in calls}
+    assert len(asked) > 10
+    assert asked <= allowed, asked - allowed
+    # What is asked by others: docker pushes, terraform reads its state, ECS is handed the roles.
+    others = {action for action in allowed - asked if action.split(":")[0] not in {"s3", "iam"}}
+    assert {action.split(":")[0] for action in others} == {"ecr"}, others
