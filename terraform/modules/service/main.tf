@@ -36,11 +36,12 @@ resource "aws_ecs_service" "this" {
   # A zone that was lost and comes back gets its share of tasks again.
   availability_zone_rebalancing = "ENABLED"
 
-  # The first min tasks on ordinary capacity, what comes above shared out.
+  # The first min tasks on ordinary capacity, what comes above shared out. A provider of weight 0 gets no task at all, so
+  # at 100 percent of Spot one in a hundred is still ordinary.
   capacity_provider_strategy {
     capacity_provider = "FARGATE"
     base              = var.count_of_tasks.min
-    weight            = 100 - var.spot_percent
+    weight            = max(1, 100 - var.spot_percent)
   }
 
   dynamic "capacity_provider_strategy" {
@@ -87,6 +88,11 @@ resource "aws_ecs_service" "this" {
     # the number of tasks. An apply must undo neither. What an apply changes in the task definition therefore runs from
     # the next deploy on, which copies the newest revision.
     ignore_changes = [task_definition, desired_count]
+  }
+
+  # Twenty minutes unless said, and emptying the last tasks takes nearly that.
+  timeouts {
+    delete = "40m"
   }
 
   depends_on = [aws_ecs_cluster_capacity_providers.this]
