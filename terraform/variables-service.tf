@@ -165,7 +165,7 @@ variable "tracing" {
 }
 
 variable "collector_image" {
-  description = "Image of the collector, with a tag or digest."
+  description = "Image of the collector, with a tag or digest. A task that cannot pull it does not start, so where tasks reach no Internet name a copy in the repository made here, or leave tracing out."
   type        = string
   default     = "public.ecr.aws/aws-observability/aws-otel-collector:v0.45.0"
 

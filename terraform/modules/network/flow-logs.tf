@@ -20,7 +20,7 @@ data "aws_iam_policy_document" "assume" {
 
 data "aws_iam_policy_document" "write" {
   statement {
-    actions   = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"]
+    actions   = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogGroups", "logs:DescribeLogStreams"]
     resources = ["${aws_cloudwatch_log_group.flow.arn}:*"]
   }
 }
