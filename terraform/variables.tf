@@ -109,7 +109,7 @@ variable "zone_count" {
 # --- Address ---------------------------------------------------------------------------------------------------------
 
 variable "domain_name" {
-  description = "Host name that people use, like chat.amplify.example.edu. With route53_zone_id its certificate and record are made; without, point a CNAME to the output alb_dns_name. null leaves the load balancer's own name."
+  description = "Host name that people use, like chat.amplify.example.edu. With route53_zone_id its certificate and record are made; without, point a CNAME to the output alb_dns_name. null leaves the load balancer's own name, which no certificate fits: clients and the deploy's question then refuse it."
   type        = string
   default     = null
 
