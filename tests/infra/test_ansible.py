@@ -152,6 +152,8 @@ def test_deploy_migrates_rolls_out_and_tries(stage: Stage) -> None:
     for words in ("0 of 1 tasks of", "1 of 1 tasks of", "Version second runs as"):
         assert words in outcome.said
     assert outcome.said.index("migrate --noinput: stopped") < outcome.said.index("1 of 1 tasks of")
+    assert outcome.said.index("run, 1 of other revisions") < outcome.said.index("Ask and read the stream")
+    assert outcome.said.index("Ask and read the stream") < outcome.said.index("Wait until the old tasks have ended")
 
 
 def test_deployed_again_nothing_changes(stage: Stage) -> None:
@@ -436,6 +438,8 @@ def test_from_nothing_to_nothing(tmp_path: Path, provisioned: Stage) -> None:
         assert "to add, 0 to change, 0 to destroy" in planned.said
         assert not stage.client("s3").list_buckets()["Buckets"]
         assert stage.play("provision", terraform_consent=True).rc == 0
+        # As AWS's autoscaling does when it is told of the fewest tasks: it asks for them, though there is no image.
+        stage.client("ecs").update_service(cluster=NAME, service=NAME, desiredCount=1)
         stage.push("only")
         broken = stage.push("broken")
         stage.breaks(answer=broken)

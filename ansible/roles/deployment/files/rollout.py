@@ -1,8 +1,9 @@
 """Wait until a service runs a revision, and say every few seconds how far it is.
 
-    rollout.py --region R --cluster C --service S --revision ARN [--seconds 1800] [--every 10]
+    rollout.py --region R --cluster C --service S --revision ARN [--serving] [--seconds 2700] [--every 10]
 
-Exit 0 when its tasks run; 1 with the reasons when ECS gave up, went back or took too long.
+Exit 0 when its tasks alone run, or with --serving when they alone take new requests and old ones still end theirs;
+1 with the reasons when ECS gave up, went back or took too long.
 """
 
 # ruff: noqa: T201 - what it prints is shown by run_shown, or read by the task
@@ -24,7 +25,7 @@ def short(arn: str) -> str:
     return arn.rsplit("/", 1)[-1]
 
 
-def judge(service: dict[str, Any], revision: str) -> tuple[str, str]:
+def judge(service: dict[str, Any], revision: str, *, serving: bool = False) -> tuple[str, str]:
     """("waiting" or "done" or "failed", a sentence) about a service as describe_services tells it."""
     primary = next((d for d in service["deployments"] if d["status"] == "PRIMARY"), None)
     if primary is None:
@@ -33,11 +34,14 @@ def judge(service: dict[str, Any], revision: str) -> tuple[str, str]:
         return "failed", f"ECS went back to {short(primary['taskDefinition'])}: {reason(primary)}"
     if primary.get("rolloutState") == "FAILED":
         return "failed", reason(primary)
-    others = sum(d["runningCount"] for d in service["deployments"] if d is not primary)
+    before = [d for d in service["deployments"] if d is not primary]
+    others = sum(d["runningCount"] for d in before)
+    # ECS wants fewer of the old ones only when the load balancer has found new ones healthy.
+    serves = primary["runningCount"] >= primary["desiredCount"] > 0 and not any(d["desiredCount"] for d in before)
     progress = f"{primary['runningCount']} of {primary['desiredCount']} tasks of {short(revision)} run"
     progress += f", {others} of other revisions" if others else ""
     progress += f"; {primary['failedTasks']} did not come up" if primary.get("failedTasks") else ""
-    return ("done" if primary.get("rolloutState") == "COMPLETED" else "waiting"), progress
+    return ("done" if primary.get("rolloutState") == "COMPLETED" or (serving and serves) else "waiting"), progress
 
 
 def reason(deployment: dict[str, Any]) -> str:
@@ -62,14 +66,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Wait until a service runs a revision.")
     for name in ("region", "cluster", "service", "revision"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--seconds", type=float, default=1800)
+    parser.add_argument("--serving", action="store_true")
+    parser.add_argument("--seconds", type=float, default=2700)
     parser.add_argument("--every", type=float, default=10)
     given = parser.parse_args()
     ecs = boto3.client("ecs", region_name=given.region)
     began, said = time.monotonic(), ""
     while True:
         service = ecs.describe_services(cluster=given.cluster, services=[given.service])["services"][0]
-        state, sentence = judge(service, given.revision)
+        state, sentence = judge(service, given.revision, serving=given.serving)
         passed = time.monotonic() - began
         if state == "waiting" and passed > given.seconds:
             state, sentence = "failed", f"not there after {given.seconds:.0f} s: {sentence}"
