@@ -282,7 +282,7 @@ def test_the_overview_shows_people_the_same_in_cents(finance: Client) -> None:
     assert {name: cost for name, cost in shown if name in INVOICE["user"]} == {
         "ann": "$0.64", "bob": "$0.13", "cid": "&lt;$0.01",
     }  # fmt: skip
-    days = dict(re.findall(r"<title>(\d+ Mar): \$([^<]+)</title>", html))
+    days = dict(re.findall(r"<title>(\d+ Mar), spend: \$([^<]+)</title>", html))
     assert days == {
         "2 Mar": "0.201", "10 Mar": "0.212", "11 Mar": "0.00045", "15 Mar": "0.0013", "20 Mar": "0.00116",
         "31 Mar": "0.35",

@@ -23,6 +23,7 @@ from usage.admin.selection import COLUMNS, DAY, GROUP, Selection, asked
 from usage.admin.totals import recent_days, top_values
 from usage.group_sets import groups_of
 from usage.models import UsageRecord
+from usage.review.asked import FILTERS
 
 __all__ = ["BudgetAdmin", "DeliveryAdmin", "OverviewAdmin", "PriceAdmin", "ScheduledJobAdmin", "UsageRecordAdmin"]
 
@@ -86,7 +87,7 @@ class UsageRecordAdmin(admin.ModelAdmin[UsageRecord]):
         """The choices are what cost most in the last week of the chosen days."""
         days = recent_days(Selection.read(asked(request)).days)
         by_cost = [
-            partial(ValueFilter, name=name, values=top_values(COLUMNS[name], days))
+            partial(ValueFilter, name=name, values=top_values(FILTERS[name], days))
             for name in ("model", "user", "account")
         ]
         # Set by the usage overview; of these there is nothing to offer.

@@ -134,7 +134,8 @@ def _least(branch: Mapping[str, Value], calls: Mapping[_Chosen, int]) -> str | N
 class _Plan:
     calls: Mapping[_Chosen, int]
     known: bool
-    """The sums know such calls. If not, they do not hide rows that are there all the same."""
+    """The sums know calls with one of the values. If not, the walks are short, or there are no sums: then rows are
+    shown all the same."""
     days: Days | None
     """Between which days, on the cursor's side, the rows are."""
 
@@ -145,13 +146,12 @@ def _plan(branches: Sequence[Mapping[str, Value]], selection: Selection, cursor:
     selected, span = selection.of_sums(), selection.days.span
     ahead = selected & _sums_ahead(cursor, span)
     asked: dict[str, Any] = {"first": Min("starts_at", filter=ahead), "last": Max("starts_at", filter=ahead)}
-    asked |= {"known": Max("starts_at", filter=selected)}
     asked |= {f"calls_{place}": Sum("calls", filter=agrees(*value), default=0) for place, value in enumerate(values)}
     any_agrees = reduce(or_, (agrees(*value) for value in values))
     told = Combination.objects.filter(selection.days.around() & any_agrees).aggregate(**asked)
     return _Plan(
         calls={value: told[f"calls_{place}"] for place, value in enumerate(values)},
-        known=told["known"] is not None,
+        known=any(told[f"calls_{place}"] for place in range(len(values))),
         days=None if told["first"] is None else _days_of(told["first"].date(), told["last"].date(), span),
     )
 

@@ -14,6 +14,7 @@ from usage.admin.selection import Selection
 from usage.models import Combination, Dimension, RollUp, Span
 from usage.review.cover import cover
 from usage.review.periods import Days, midnight, utc_today
+from usage.review.summing import summed
 
 MAX_ROWS = 10_000
 TOP = 20
@@ -51,15 +52,12 @@ def totals_of(selection: Selection) -> Totals:
 
 
 def _summed(days: Days, selected: Q) -> Mapping[str, int]:
-    names = ("calls", *_SUMMED)
+    names, rows = ("calls", *_SUMMED), Combination.objects.filter(selected)
     if days.first is None or days.last is None:
-        months = Combination.objects.filter(days.around(), selected)
-        return months.aggregate(**{name: Sum(name, default=0) for name in names})
-    pieces = cover(days.first, days.last, utc_today())
-    found = Combination.objects.filter(pieces.condition(), selected)
-    if pieces.less:
-        found = found.annotate(sign=pieces.sign())
-    return found.aggregate(**pieces.sums(names))
+        return rows.filter(days.around()).aggregate(**{name: Sum(name, default=0) for name in names})
+    pieces = cover(days.first, days.last, utc_today()).pieces()
+    ((_, _, sums),) = summed(rows, pieces, names)
+    return dict(zip(names, sums, strict=True))
 
 
 def recent_days(days: Days) -> Days:
@@ -74,8 +72,8 @@ def recent_days(days: Days) -> Days:
     return Days(last - RECENT if days.first is None else max(days.first, last - RECENT), last)
 
 
-def top_values(column: str, days: Days) -> list[str]:
-    """The values of a column that cost most; among those that cost nothing, the ones with most calls."""
-    spent = Combination.objects.filter(days.around()).values(column)
+def top_values(dimension: Dimension, days: Days) -> list[str]:
+    """The values of a dimension that cost most; among those that cost nothing, the ones with most calls."""
+    spent = RollUp.objects.filter(days.around(), dimension=dimension).values("value")
     spent = spent.annotate(cost=Sum("micro_dollars"), n=Sum("calls"))
-    return list(spent.order_by("-cost", "-n", column).values_list(column, flat=True)[:TOP])
+    return list(spent.order_by("-cost", "-n", "value").values_list("value", flat=True)[:TOP])

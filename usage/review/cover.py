@@ -8,11 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from django.db.models import Case, F, IntegerField, Q, Sum, Value, When
+from django.db.models import Q
 
 from usage.models import Span
 from usage.review.periods import ONE_DAY, midnight, month_of, next_month
-from usage.roll_ups import SUMS
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of sums, and whether they count (1) or are taken off (-1)."""
+
+    condition: Q
+    sign: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +30,11 @@ class Cover:
     more: tuple[tuple[date, date], ...] = ()
     less: tuple[tuple[date, date], ...] = ()
 
-    def condition(self) -> Q:
-        selected = Q(pk__in=())
+    def pieces(self) -> list[Piece]:
+        found = [Piece(_of_days(days)) for days in self.more] + [Piece(_of_days(days), -1) for days in self.less]
         if self.months:
-            selected = Q(span=Span.MONTH, starts_at__in=[midnight(month) for month in self.months])
-        for days in (*self.more, *self.less):
-            selected |= _of_days(days)
-        return selected
-
-    def sign(self) -> Case:
-        """1 or -1 for each row of the condition."""
-        taken_off = [When(_of_days(days), then=Value(-1)) for days in self.less]
-        return Case(*taken_off, default=Value(1), output_field=IntegerField())
-
-    def sums(self, names: tuple[str, ...] = SUMS) -> dict[str, Sum]:
-        """What to aggregate the rows of the condition by."""
-        sign = F("sign") if self.less else Value(1)
-        return {name: Sum(F(name) * sign if self.less else F(name), default=0) for name in names}
+            found.append(Piece(Q(span=Span.MONTH, starts_at__in=[midnight(month) for month in self.months])))
+        return found
 
 
 def _of_days(days: tuple[date, date]) -> Q:

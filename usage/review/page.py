@@ -12,7 +12,7 @@ from usage.review.asked import Asked
 from usage.review.charts import Series, columns, legend, table
 from usage.review.forecast import first_needed, forecast
 from usage.review.periods import each_day, month_of, next_month, utc_today
-from usage.review.sums import Amounts, Part, by_day, by_month, parts, total
+from usage.review.sums import Amounts, Part, by_day, by_month, parts_by, total
 from usage.roll_ups import FIRST_TOKEN, SUMS
 
 MOST_DAYS = 92
@@ -64,7 +64,7 @@ def overview(asked: Asked, further: str) -> dict[str, Any]:
         "figures": _figures(whole),
         "forecast": _forecast(spent, today),
         "charts": _charts(by_step, "month" if monthly else "day"),
-        "tables": [_table(title, name, asked) for name, title in names.items()],
+        "tables": [_table(names[name], name, found, asked) for name, found in parts_by(asked, [*names]).items()],
         "further": further,
         "whole": whole,
     }
@@ -162,8 +162,7 @@ def _charts(by_step: Mapping[date, Amounts], step: str) -> list[Chart]:
     ]
 
 
-def _table(title: str, name: str, asked: Asked) -> Table:
-    found = parts(asked, name)
+def _table(title: str, name: str, found: Sequence[Part], asked: Asked) -> Table:
     largest = max((part.micro_dollars for part in found), default=0)
     return Table(title, name, [_row(name, part, largest, asked) for part in found])
 

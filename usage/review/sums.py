@@ -6,16 +6,17 @@ Never from the ledger. Everything here blocks.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
-from django.db.models import F, Q, Sum
+from django.db.models import Q, Sum
 
 from usage.group_sets import groups_of
 from usage.models import Combination, Dimension, RollUp, Span
 from usage.review.asked import COLUMNS, FILTERS, NONE, Asked
 from usage.review.cover import cover
-from usage.review.periods import midnight, utc_today
+from usage.review.periods import midnight, month_of, utc_today
+from usage.review.summing import summed
 from usage.roll_ups import SUMS
 
 Amounts = Mapping[str, int]
@@ -39,14 +40,18 @@ def by_day(asked: Asked, first: date, last: date) -> dict[date, Amounts]:
 
 def by_month(asked: Asked) -> dict[date, Amounts]:
     """The sums of the asked period, by the first day of each month; of those at its ends only what lies in it."""
-    pieces = cover(asked.first, asked.last, utc_today())
-    rows = _source(asked).filter(pieces.condition()).annotate(sign=pieces.sign()).values("starts_at", "sign")
+    pieces = cover(asked.first, asked.last, utc_today()).pieces()
     found: dict[date, dict[str, int]] = defaultdict(lambda: dict.fromkeys(SUMS, 0))
-    for row in rows.annotate(**_sums()).order_by():
-        month = found[row["starts_at"].date().replace(day=1)]
-        for name in SUMS:
-            month[name] += row["sign"] * int(row[f"sum_{name}"])
+    for _, starts_at, sums in summed(_source(asked), pieces, SUMS, ["starts_at"]):
+        month = found[month_of(_day(starts_at))]
+        for name, amount in zip(SUMS, sums, strict=True):
+            month[name] += amount
     return dict(found)
+
+
+def _day(moment: datetime | str) -> date:
+    """SQLite gives moments as text."""
+    return (datetime.fromisoformat(moment) if isinstance(moment, str) else moment).date()
 
 
 def _sums() -> dict[str, Sum]:
@@ -84,36 +89,50 @@ class Part:
 def parts(asked: Asked, by: str, *, most: int | None = TOP) -> list[Part]:
     """The users, models, … (`by` is the name of a filter) that cost most in the period, or all of them (`most` is
     None); for groups, a call counts in each that its caller was in."""
-    pieces = cover(asked.first, asked.last, utc_today())
-    rows: Any
-    if set(asked.chosen) <= {by} and asked.chosen.get(by) != NONE:
-        wanted = {} if by not in asked.chosen else {"value": asked.chosen[by]}
-        rows, column = RollUp.objects.filter(dimension=FILTERS[by], **wanted), "value"
-    else:
-        rows, column = Combination.objects.filter(asked.condition()), COLUMNS[by]
-    rows = rows.filter(pieces.condition())
-    if pieces.less:
-        rows = rows.annotate(sign=pieces.sign())
-    sums = {f"sum_{name}": expression for name, expression in pieces.sums(_SHOWN).items()}
-    grouped = rows.values(named=F(column)).annotate(**sums).filter(sum_calls__gt=0)
-    if column == "group_set":
-        return _by_group(grouped.order_by(), most)
-    ordered = grouped.order_by("-sum_micro_dollars", "-sum_calls", "named")[:most]
-    return [_part(row["named"], row) for row in ordered]
+    return parts_by(asked, [by], most=most)[by]
 
 
-def _part(value: str, row: Mapping[str, Any]) -> Part:
-    return Part(value=value, **{name: int(row[f"sum_{name}"]) for name in _SHOWN})
+def parts_by(asked: Asked, names: Sequence[str], *, most: int | None = TOP) -> dict[str, list[Part]]:
+    """The same by several filters, for hardly more than by one."""
+    pieces = cover(asked.first, asked.last, utc_today()).pieces()
+    found: dict[str, dict[str, list[int]]] = {}
+    combined = [name for name in names if not _is_rolled_up(asked, name)]
+    for name in names:
+        if name not in combined:
+            wanted = {"value": asked.chosen[name]} if name in asked.chosen else {}
+            rows = RollUp.objects.filter(dimension=FILTERS[name], **wanted)
+            read = summed(rows, pieces, _SHOWN, ["value"], top=most)
+            found[name] = {value: list(sums) for _, value, sums in read}
+    if combined:
+        columns = {COLUMNS[name]: name for name in combined}
+        found |= {name: {} for name in combined}
+        selected = Combination.objects.filter(asked.condition())
+        # A group's place is not known by its sets.
+        for column, value, sums in summed(
+            selected, pieces, _SHOWN, [*columns], top=None if "group" in combined else most
+        ):
+            found[columns[column]][value] = list(sums)
+        if "group" in combined:
+            found["group"] = _of_groups(found["group"])
+    return {name: _ranked(found[name])[:most] for name in names}
 
 
-def _by_group(rows: Any, most: int | None) -> list[Part]:
+def _is_rolled_up(asked: Asked, name: str) -> bool:
+    """Along one dimension, there are sums by all of its values; not of those that are in no group."""
+    return set(asked.chosen) <= {name} and asked.chosen.get(name) != NONE
+
+
+def _of_groups(by_set: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
     """There are few sets of groups; what is in each is known here."""
-    read = list(rows)
-    members = groups_of(row["named"] for row in read)
-    found: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_SHOWN, 0))
-    for row in read:
-        for group in members.get(row["named"], ()):
-            for name in _SHOWN:
-                found[group][name] += int(row[f"sum_{name}"])
-    ranked = sorted(found.items(), key=lambda item: (-item[1]["micro_dollars"], -item[1]["calls"], item[0]))
-    return [Part(value=group, **amounts) for group, amounts in ranked[:most]]
+    found: dict[str, list[int]] = {}
+    members = groups_of(by_set)
+    for name, sums in by_set.items():
+        for group in members.get(name, ()):
+            found[group] = [one + other for one, other in zip(found.get(group, [0] * len(sums)), sums, strict=True)]
+    return found
+
+
+def _ranked(values: Mapping[str, Sequence[int]]) -> list[Part]:
+    """Without what has no call left when days were taken off."""
+    found = [Part(value=value, **dict(zip(_SHOWN, sums, strict=True))) for value, sums in values.items()]
+    return sorted((part for part in found if part.calls), key=lambda one: (-one.micro_dollars, -one.calls, one.value))
