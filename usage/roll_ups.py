@@ -8,10 +8,19 @@ from typing import Any
 from django.db import connection, transaction
 
 from usage.group_sets import Groups, groups_of
-from usage.models import Combination, Dimension, GroupSetMember, Outcome, RollUp, Span, UsageRecord
+from usage.models import (
+    Combination,
+    Dimension,
+    GroupSetMember,
+    Outcome,
+    PooledCombination,
+    RollUp,
+    Span,
+    UsageRecord,
+)
 
 _Key = tuple[Any, ...]
-"""The values of `KEY` or of `COMBINATION_KEY`."""
+"""The values of `KEY`, or of the beginning of a span and what is combined."""
 
 KEY = ("dimension", "value", "span", "starts_at")
 TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
@@ -27,14 +36,18 @@ SUMS = ("calls", "failed_calls", "estimated_calls", "unpriced_calls", *TOKENS, "
 COMBINED = (
     *("user_id", "account_id", "model_id", "api_key_id", "group_set", "provider", "assistant", "purpose", "outcome"),
 )
-COMBINATION_KEY = ("span", "starts_at", *COMBINED)
+POOLED = ("model_id", "account_id", "group_set", "assistant", "purpose")
 _COMBINATION_SPANS = (Span.DAY, Span.MONTH)
 
 # PostgreSQL takes four times as long for as many statements of one row; SQLite takes 32,766 values at most.
 ROWS_A_STATEMENT = 500
 
 _TABLE = RollUp._meta.db_table
-_COMBINATIONS = Combination._meta.db_table
+# By which columns of the ledger the calls of a day, or of a month, are told apart.
+_COMBINATIONS: Mapping[str, tuple[str, ...]] = {
+    Combination._meta.db_table: COMBINED,
+    PooledCombination._meta.db_table: POOLED,
+}
 _LEDGER = UsageRecord._meta.db_table
 _MEMBERS = GroupSetMember._meta.db_table
 # The column of the ledger that each dimension sums by; groups come from their sets.
@@ -60,17 +73,19 @@ def add(records: Sequence[UsageRecord]) -> None:
     """Add rows to the sums, in the transaction that writes them. Blocks."""
     sets = groups_of(record.group_set for record in records)
     sums: dict[_Key, list[int]] = defaultdict(lambda: [0] * len(SUMS))
-    combinations: dict[_Key, list[int]] = defaultdict(lambda: [0] * len(SUMS))
+    combinations = {table: sums.copy() for table in _COMBINATIONS}
     for record in records:
         added = _amounts(record)
         for key in _keys(record, sets.get(record.group_set, frozenset())):
             sums[key] = list(map(int.__add__, sums[key], added))
-        combined = tuple(str(getattr(record, name)) for name in COMBINED)
         for span in _COMBINATION_SPANS:
-            key = (span.value, beginning(record.started_at, span), *combined)
-            combinations[key] = list(map(int.__add__, combinations[key], added))
+            starts_at = beginning(record.started_at, span)
+            for table, columns in _COMBINATIONS.items():
+                key = (span.value, starts_at, *(str(getattr(record, name)) for name in columns))
+                combinations[table][key] = list(map(int.__add__, combinations[table][key], added))
     _upsert(_TABLE, KEY, sums)
-    _upsert(_COMBINATIONS, COMBINATION_KEY, combinations)
+    for table, columns in _COMBINATIONS.items():
+        _upsert(table, ("span", "starts_at", *columns), combinations[table])
 
 
 def _upsert(table: str, names: Sequence[str], sums: Mapping[_Key, Sequence[int]]) -> None:
@@ -127,7 +142,7 @@ def rebuild() -> int:
     count = 0
     with transaction.atomic(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(f"LOCK TABLE {_LEDGER}, {_TABLE}, {_COMBINATIONS} IN EXCLUSIVE MODE")
+            cursor.execute(f"LOCK TABLE {', '.join((_LEDGER, _TABLE, *_COMBINATIONS))} IN EXCLUSIVE MODE")
         for table, key, made in _made():
             cursor.execute(f"DELETE FROM {table}")  # noqa: S608 - names come from this module
             cursor.execute(f"INSERT INTO {table} ({', '.join((*key, *SUMS))}) {made}")
@@ -157,16 +172,14 @@ def differences(limit: int = 20) -> list[dict[str, Any]]:
 def _made() -> Iterator[tuple[str, tuple[str, ...], str]]:
     """Each table of sums, its key, and a SELECT that makes it from the ledger."""
     yield _TABLE, KEY, _roll_ups_from_ledger()
-    combined = ", ".join(COMBINED)
-    yield (
-        _COMBINATIONS,
-        COMBINATION_KEY,
-        " UNION ALL ".join(
+    for table, columns in _COMBINATIONS.items():
+        combined = ", ".join(columns)
+        made = (
             f"SELECT '{span.value}' AS span, {_truncated(span)} AS starts_at, {combined}, {_SUMS_SQL} FROM {_LEDGER} "  # noqa: S608
             f"GROUP BY 2, {combined}"
             for span in _COMBINATION_SPANS
-        ),
-    )
+        )
+        yield table, ("span", "starts_at", *columns), " UNION ALL ".join(made)
 
 
 def _roll_ups_from_ledger() -> str:

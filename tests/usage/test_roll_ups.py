@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from usage import group_sets
 from usage.ledger import write
-from usage.models import Combination, GroupSetMember, Outcome, Purpose, RollUp, UsageRecord
+from usage.models import Combination, GroupSetMember, Outcome, PooledCombination, Purpose, RollUp, UsageRecord
 from usage.roll_ups import SUMS, differences, rebuild
 
 pytestmark = pytest.mark.django_db
@@ -104,7 +104,8 @@ def test_what_a_sum_says() -> None:
     assert sums["group", "choir", "day"].calls == sums["key", "k", "day"].calls == sums["key", "", "day"].calls == 1
     assert sums["all", "", "hour"].starts_at == NOW.replace(minute=0, second=0, microsecond=0)
     assert sums["all", "", "day"].starts_at == NOW.replace(hour=0, minute=0, second=0, microsecond=0)
-    assert Combination.objects.filter(span="month").aggregate(calls=Sum("calls")) == {"calls": 2}
+    for kind in (Combination, PooledCombination):
+        assert kind.objects.filter(span="month").aggregate(calls=Sum("calls")) == {"calls": 2}
 
 
 def test_a_retry_counts_once() -> None:
@@ -153,12 +154,17 @@ def test_broken_sums_are_found_and_mended(capsys: pytest.CaptureFixture[str]) ->
     assert "2 calls" in capsys.readouterr().out
     RollUp.objects.filter(dimension="user", value="v", span="hour").update(micro_dollars=8)
     RollUp.objects.filter(dimension="group").delete()
+    Combination.objects.filter(user_id="v", span="month").update(calls=11)
+    PooledCombination.objects.filter(span="day").update(output_tokens=12345)
     with pytest.raises(CommandError, match="rebuild_roll_ups"):
         call_command("check_books")
     told = capsys.readouterr().err
-    assert "'micro_dollars': '8'" in told and "'value': 'staff'" in told
+    for wrong in ("'micro_dollars': '8'", "'value': 'staff'", "'calls': '11'", "'output_tokens': '12345'"):
+        assert wrong in told
     call_command("rebuild_roll_ups")
-    assert differences() == [] and rebuild() == RollUp.objects.count() + Combination.objects.count()
+    assert differences() == [] and rebuild() == sum(
+        kind.objects.count() for kind in (RollUp, Combination, PooledCombination)
+    )
 
 
 def test_a_set_of_groups_has_one_name() -> None:

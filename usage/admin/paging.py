@@ -13,7 +13,7 @@ from django.db.models.expressions import RawSQL
 
 from usage.admin.rows import NEWEST_FIRST, OLDEST_FIRST, UNSEEN, Window, rows_of
 from usage.admin.selection import Selection, Value, agrees
-from usage.models import Combination, Span, UsageRecord
+from usage.models import Span, UsageRecord
 from usage.review.periods import ONE_DAY, Days, next_month
 from usage.roll_ups import beginning
 
@@ -148,7 +148,7 @@ def _plan(branches: Sequence[Mapping[str, Value]], selection: Selection, cursor:
     asked: dict[str, Any] = {"first": Min("starts_at", filter=ahead), "last": Max("starts_at", filter=ahead)}
     asked |= {f"calls_{place}": Sum("calls", filter=agrees(*value), default=0) for place, value in enumerate(values)}
     any_agrees = reduce(or_, (agrees(*value) for value in values))
-    told = Combination.objects.filter(selection.days.around() & any_agrees).aggregate(**asked)
+    told = selection.sums().filter(selection.days.around() & any_agrees).aggregate(**asked)
     return _Plan(
         calls={value: told[f"calls_{place}"] for place, value in enumerate(values)},
         known=any(told[f"calls_{place}"] for place in range(len(values))),

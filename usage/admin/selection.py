@@ -6,14 +6,16 @@ The same selection is said twice: of ledger rows, and of the sums per day and mo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import Any
 
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from usage.models import Combination, GroupSetMember
+from usage.models import Combination, GroupSetMember, PooledCombination
 from usage.review.asked import NONE
 from usage.review.periods import Days, parse_days
+from usage.roll_ups import POOLED
 
 # Name in the address of the page: column of the ledger and of the sums. Groups stand there as sets (`group_set`).
 COLUMNS = {
@@ -87,7 +89,7 @@ class Selection:
         if not group:
             return [""]
         members = GroupSetMember.objects.filter(group_id=group).values("group_set")
-        sums = Combination.objects.filter(self.days.around(), self.of_sums(), group_set__in=members)
+        sums = self.sums().filter(self.days.around(), self.of_sums(), group_set__in=members)
         return sorted(sums.values_list("group_set", flat=True).distinct())
 
     @property
@@ -108,6 +110,11 @@ class Selection:
         if len(self.group_sets) > MAX_SETS:
             return [{"group_set": tuple(self.group_sets)}]
         return [{"group_set": name} for name in self.group_sets]
+
+    def sums(self) -> QuerySet[Any]:
+        """The smallest sums that know all that is chosen."""
+        pooled = self.found is None and self.chosen.keys() <= set(POOLED)
+        return PooledCombination.objects.all() if pooled else Combination.objects.all()
 
     def of_sums(self) -> Q:
         """The selected sums, whatever the days; not for a run."""

@@ -7,11 +7,11 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from django.db.models import Count, Max, Q, Sum
+from django.db.models import Count, Max, Sum
 
 from usage.admin.rows import NEWEST_FIRST, Window, rows_of
 from usage.admin.selection import Selection
-from usage.models import Combination, Dimension, RollUp, Span
+from usage.models import Dimension, RollUp, Span
 from usage.review.cover import cover
 from usage.review.periods import Days, midnight, utc_today
 from usage.review.summing import summed
@@ -48,11 +48,11 @@ def totals_of(selection: Selection) -> Totals:
         sums: dict[str, Any] = {name: Sum(name, default=0) for name in _SUMMED}
         rows = reduce(or_, (rows_of(branch, Window.of(selection.days), walk="run_id") for branch in branches))
         return Totals(**rows.order_by(*NEWEST_FIRST)[:MAX_ROWS].aggregate(calls=Count("pk"), **sums))
-    return Totals(**_summed(selection.days.reached(), selection.of_sums()))
+    return Totals(**_summed(selection))
 
 
-def _summed(days: Days, selected: Q) -> Mapping[str, int]:
-    names, rows = ("calls", *_SUMMED), Combination.objects.filter(selected)
+def _summed(selection: Selection) -> Mapping[str, int]:
+    names, days, rows = ("calls", *_SUMMED), selection.days.reached(), selection.sums().filter(selection.of_sums())
     if days.first is None or days.last is None:
         return rows.filter(days.around()).aggregate(**{name: Sum(name, default=0) for name in names})
     pieces = cover(days.first, days.last, utc_today()).pieces()

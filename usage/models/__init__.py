@@ -7,7 +7,7 @@ from usage.models.ledger import GroupSetMember, Outcome, Purpose, UsageRecord
 from usage.models.platform import Delivery, PlatformImport
 from usage.models.prices import Price
 from usage.models.review import Overview
-from usage.models.sums import Combination, Dimension, RollUp, Span
+from usage.models.sums import Combination, Dimension, PooledCombination, RollUp, Span
 
 __all__ = [
     "Budget",
@@ -18,6 +18,7 @@ __all__ = [
     "Outcome",
     "Overview",
     "PlatformImport",
+    "PooledCombination",
     "Price",
     "Purpose",
     "Reservation",

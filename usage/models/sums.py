@@ -111,3 +111,27 @@ class Combination(Sums):
 
     def __str__(self) -> str:
         return f"{self.span} {self.starts_at} {self.user_id} {self.model_id}"
+
+
+class PooledCombination(Sums):
+    """The same for all users, keys and outcomes together: a quarter of the rows, for what asks for none of them."""
+
+    span = models.CharField(max_length=5, choices=[(Span.DAY.value, "day"), (Span.MONTH.value, "month")])
+    starts_at = models.DateTimeField("from", help_text="The beginning of the day or month, UTC.")
+    account_id = models.CharField("account", max_length=255)
+    group_set = models.CharField("groups", max_length=32, blank=True)
+    model_id = models.CharField("model", max_length=255)
+    assistant = models.CharField(max_length=100, blank=True)
+    purpose = models.CharField(max_length=32)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["span", "starts_at", "model_id", "account_id", "group_set", "assistant", "purpose"],
+                name="usage_pooled_unique",
+            )
+        ]
+        indexes: ClassVar = [models.Index(fields=["account_id", "span", "starts_at"], name="usage_pooled_by_account")]
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.starts_at} {self.account_id} {self.model_id}"

@@ -36,6 +36,8 @@ COLUMNS: Mapping[str, str] = {
     "purpose": "purpose",
 }
 """Of the ledger and of `Combination`; groups stand there as sets."""
+UNPOOLED = frozenset({"user", "key"})
+"""What `PooledCombination` does not know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from django.db.models import Q, Sum
+from django.db.models import Q, QuerySet, Sum
 
 from usage.group_sets import groups_of
-from usage.models import Combination, Dimension, RollUp, Span
-from usage.review.asked import COLUMNS, FILTERS, NONE, Asked
+from usage.models import Combination, Dimension, PooledCombination, RollUp, Span
+from usage.review.asked import COLUMNS, FILTERS, NONE, UNPOOLED, Asked
 from usage.review.cover import cover
 from usage.review.periods import midnight, month_of, utc_today
 from usage.review.summing import summed
@@ -65,7 +65,16 @@ def _source(asked: Asked) -> Any:
             return RollUp.objects.filter(dimension=Dimension.ALL, value="")
         case [(name, value)] if not (name == "group" and value == NONE):  # who is in no group has no roll-up
             return RollUp.objects.filter(dimension=FILTERS[name], value="" if value == NONE else value)
-    return Combination.objects.filter(asked.condition())
+    return _combinations(_pools(asked)).filter(asked.condition())
+
+
+def _pools(asked: Asked, by: str = "") -> bool:
+    """Neither a filter nor what is summed up by asks for single users or keys."""
+    return {by, *asked.chosen}.isdisjoint(UNPOOLED)
+
+
+def _combinations(pooled: bool) -> QuerySet[Any]:
+    return PooledCombination.objects.all() if pooled else Combination.objects.all()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,24 +104,23 @@ def parts(asked: Asked, by: str, *, most: int | None = TOP) -> list[Part]:
 def parts_by(asked: Asked, names: Sequence[str], *, most: int | None = TOP) -> dict[str, list[Part]]:
     """The same by several filters, for hardly more than by one."""
     pieces = cover(asked.first, asked.last, utc_today()).pieces()
-    found: dict[str, dict[str, list[int]]] = {}
-    combined = [name for name in names if not _is_rolled_up(asked, name)]
+    found: dict[str, dict[str, list[int]]] = {name: {} for name in names}
+    combined: dict[bool, list[str]] = {}
     for name in names:
-        if name not in combined:
-            wanted = {"value": asked.chosen[name]} if name in asked.chosen else {}
-            rows = RollUp.objects.filter(dimension=FILTERS[name], **wanted)
-            read = summed(rows, pieces, _SHOWN, ["value"], top=most)
-            found[name] = {value: list(sums) for _, value, sums in read}
-    if combined:
-        columns = {COLUMNS[name]: name for name in combined}
-        found |= {name: {} for name in combined}
-        selected = Combination.objects.filter(asked.condition())
-        # A group's place is not known by its sets.
-        for column, value, sums in summed(
-            selected, pieces, _SHOWN, [*columns], top=None if "group" in combined else most
-        ):
+        if not _is_rolled_up(asked, name):
+            combined.setdefault(_pools(asked, name), []).append(name)
+            continue
+        wanted = {"value": asked.chosen[name]} if name in asked.chosen else {}
+        rows = RollUp.objects.filter(dimension=FILTERS[name], **wanted)
+        for _, value, sums in summed(rows, pieces, _SHOWN, ["value"], top=most):
+            found[name][value] = list(sums)
+    for pooled, some in combined.items():
+        columns = {COLUMNS[name]: name for name in some}
+        selected = _combinations(pooled).filter(asked.condition())
+        top = None if "group" in some else most  # which groups are first is not known by their sets
+        for column, value, sums in summed(selected, pieces, _SHOWN, [*columns], top=top):
             found[columns[column]][value] = list(sums)
-        if "group" in combined:
+        if "group" in some:
             found["group"] = _of_groups(found["group"])
     return {name: _ranked(found[name])[:most] for name in names}
 
