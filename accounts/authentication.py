@@ -1,5 +1,6 @@
 """From a credential to a Principal: API keys, access tokens of sign-in services (`accounts.tokens`), sessions."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error as DatabaseFailed
 
-from accounts.directory import Directory
+from accounts.directory import AWAY_SECONDS, Directory
 from accounts.keys import hash_key, is_well_formed
 from accounts.last_use import LastUse
 from accounts.lookups import Bucket, Lookups
@@ -51,6 +52,8 @@ class _Known:
     """With the groups of its last request."""
     expires_at: datetime | None
     stale_at: float
+    kept_until: float
+    """While the store is away."""
     state: int
     """How many changes of keys this process had made when the lookup began."""
 
@@ -61,15 +64,21 @@ class ApiKeys:
     A good key is remembered for a second: a revocation is felt everywhere within that time, and at once in the
     process that made it; a busy key costs one read a second instead of one a request. What is remembered is found by
     the hash of the whole key.
+
+    While the store does not answer, a key that was good goes on for as long as what is known of people
+    (`AWAY_SECONDS`), unless this process has changed keys meanwhile.
     """
 
     REMEMBER_SECONDS = 1.0
+    WAIT_SECONDS = 2.0
+    RETRY_SECONDS = 5.0
     REMEMBER_KEYS = 10_000
 
     def __init__(self, stores: Stores, directory: Directory) -> None:
         self._directory = directory
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._state = 0
+        self._away_until = float("-inf")
         # Two lanes: keys that were good a moment ago do not wait behind those that never were.
         self._renewals, self._first_lookups = Lookups(stores), Lookups(stores)
         self._first_tries = Bucket(stores.keys.new_keys_per_second)
@@ -99,23 +108,44 @@ class ApiKeys:
         return principal
 
     async def _look_up(self, token: str, key_hash: str) -> _Known:
-        state = self._state
-        record = await self._find(token, key_hash)
+        state, known = self._state, self._known.get(key_hash)
+        try:
+            record = await self._find(token, known, state)
+        except (Unavailable, TimeoutError):
+            if known is None or not self._may_go_on(known, state):
+                raise
+            return known
         if record is None:
             self._known.pop(key_hash, None)
             raise NotFound(_NOT_FOUND)
-        found = _Known(_principal_of(record, token), record.expires_at, time.monotonic() + self.REMEMBER_SECONDS, state)
+        now = time.monotonic()
+        found = _Known(
+            _principal_of(record, token), record.expires_at, now + self.REMEMBER_SECONDS, now + AWAY_SECONDS, state
+        )
         self._known[key_hash] = found
         self._known.move_to_end(key_hash)
         while len(self._known) > self.REMEMBER_KEYS:
             self._known.popitem(last=False)
         return found
 
-    async def _find(self, token: str, key_hash: str) -> KeyRecord | None:
-        if key_hash in self._known:
+    async def _find(self, token: str, known: _Known | None, state: int) -> KeyRecord | None:
+        """Raises Unavailable, and TimeoutError for a key that may go on without an answer."""
+        if known is None:
+            self._first_tries.take()
+            return await self._first_lookups.find(token)
+        if not self._may_go_on(known, state):
             return await self._renewals.find(token)
-        self._first_tries.take()
-        return await self._first_lookups.find(token)
+        if time.monotonic() < self._away_until:  # not every request waits for a store that hangs
+            raise Unavailable
+        try:
+            async with asyncio.timeout(self.WAIT_SECONDS):
+                return await self._renewals.find(token)
+        except (Unavailable, TimeoutError):
+            self._away_until = time.monotonic() + self.RETRY_SECONDS
+            raise
+
+    def _may_go_on(self, known: _Known, state: int) -> bool:
+        return known.state == state and time.monotonic() < known.kept_until
 
     def _on_change(self, *, what: str, **_: Any) -> None:
         """In any thread."""

@@ -22,6 +22,8 @@ T = TypeVar("T")
 FRESH_SECONDS = 30.0
 # From this age on it is read again while callers still take what there is, so that as a rule nobody waits.
 RENEW_SECONDS = 15.0
+# While the store does not answer, what it said last counts for so long: an outage shuts nobody out.
+AWAY_SECONDS = 300.0
 # After a failure: a store that is down is not asked by every request.
 RETRY_SECONDS = 1.0
 # Longer than this nobody waits for a read that hangs.
@@ -77,15 +79,16 @@ class Fact(Generic[T]):
         self._read = read
         self._tasks = tasks
         self._values: tuple[T, ...] = ()  # one, or none yet
-        self._renew_at = self._good_until = self._retry_at = float("-inf")
+        self._renew_at = self._good_until = self._retry_at = self._kept_until = float("-inf")
+        self._is_away = False
         self._reading: asyncio.Task[None] | None = None
 
     async def get(self) -> T:
-        """At most `FRESH_SECONDS` old. Raises Unavailable."""
+        """At most `FRESH_SECONDS` old; while the store is away, `AWAY_SECONDS`. Raises Unavailable."""
         now = time.monotonic()
         if now >= self._renew_at and now >= self._retry_at:
             self._start_reading()
-        if now >= self._good_until:
+        if now >= self._good_until and not (self._is_away and now < self._kept_until):
             await self._wait()
         return self._values[0]
 
@@ -98,8 +101,10 @@ class Fact(Generic[T]):
         if self._reading is not None and not self._reading.done():
             # Not awaited itself: a caller that is cancelled does not take the others' read along.
             await asyncio.wait([self._reading], timeout=WAIT_SECONDS)
-        if time.monotonic() >= self._good_until:
-            raise Unavailable(_UNKNOWN)
+        if (now := time.monotonic()) >= self._good_until:
+            self._is_away = True  # or it hangs
+            if now >= self._kept_until:
+                raise Unavailable(_UNKNOWN)
 
     async def _read_again(self) -> None:
         started = time.monotonic()
@@ -107,10 +112,13 @@ class Fact(Generic[T]):
             value = await self._read()
         except Unavailable:  # the store has logged it
             self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._is_away = True
             return
         # From the start of the read on: what changed during it may not be in it.
         self._values = (value,)
+        self._is_away = False
         self._renew_at, self._good_until = started + RENEW_SECONDS, started + FRESH_SECONDS
+        self._kept_until = started + AWAY_SECONDS
 
 
 class PerUser(Generic[K, T]):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts import directory
-from accounts.directory import FRESH_SECONDS, RENEW_SECONDS, RETRY_SECONDS, Directory, Memberships
+from accounts.directory import AWAY_SECONDS, FRESH_SECONDS, RENEW_SECONDS, RETRY_SECONDS, Directory, Memberships
 from accounts.principal import Principal
 from accounts.stores import Account, Group, Role, Stores, changed
 from core.errors import Unavailable
@@ -223,19 +223,51 @@ async def test_nothing_older_than_its_time_is_believed(facts: Facts, clock: Cloc
     assert await asked.is_admin("ann")
 
 
-async def test_a_broken_store_is_bridged_while_facts_are_fresh_and_then_lets_nobody_in(
-    facts: Facts, clock: Clock
-) -> None:
+async def test_an_outage_of_the_store_is_bridged_and_not_for_ever(facts: Facts, clock: Clock) -> None:
     facts.rulers = {"ann"}
     asked = Directory(facts.stores())
     await asked.is_admin("ann")
     facts.broken = True
-    clock.now += FRESH_SECONDS - 1
-    assert await asked.is_admin("ann")
-    await settled()
-    clock.now += 1
+    for now in (FRESH_SECONDS, AWAY_SECONDS - 1):
+        clock.now = 1000.0 + now
+        assert await asked.is_admin("ann")
+        await settled()
+    clock.now = 1000.0 + AWAY_SECONDS
     with pytest.raises(Unavailable, match="try again"):
         await asked.is_admin("ann")
+    facts.broken, facts.rulers = False, set()
+    clock.now += RETRY_SECONDS
+    assert not await asked.is_admin("ann")
+
+
+async def test_a_store_that_is_back_is_believed_at_once(facts: Facts, clock: Clock) -> None:
+    facts.rulers = {"ann"}
+    asked = Directory(facts.stores())
+    await asked.is_admin("ann")
+    facts.broken = True
+    clock.now += FRESH_SECONDS
+    assert await asked.is_admin("ann")
+    await settled()
+    facts.broken, facts.rulers = False, set()
+    clock.now += RETRY_SECONDS
+    await asked.is_admin("ann")  # starts the read
+    await settled()
+    assert not await asked.is_admin("ann")
+
+
+async def test_a_store_that_hangs_holds_one_up_and_then_nobody(
+    facts: Facts, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "WAIT_SECONDS", 0.01)
+    facts.rulers = {"ann"}
+    asked = Directory(facts.stores())
+    await asked.is_admin("ann")
+    facts.held = asyncio.Event()
+    clock.now += FRESH_SECONDS
+    assert await asked.is_admin("ann")
+    monkeypatch.setattr(directory, "WAIT_SECONDS", 3600)
+    assert await asked.is_admin("ann")
+    await asked.aclose()
 
 
 async def test_a_broken_store_is_not_asked_by_every_request(facts: Facts, clock: Clock) -> None:

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from accounts import authentication, last_use, lookups
+from accounts import authentication, directory, last_use, lookups
 from accounts.authentication import ApiKeys, Authenticator
-from accounts.directory import Directory
+from accounts.directory import AWAY_SECONDS, Directory
 from accounts.keys import hash_key, is_well_formed, key_id, new_key
 from accounts.last_use import FLUSH_SECONDS
 from accounts.lookups import Bucket
@@ -45,7 +45,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (authentication, lookups):
+    for module in (authentication, lookups, directory):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -316,6 +316,44 @@ async def test_a_store_that_is_away_is_unavailable_to_all_who_wait(keys: Keys, s
     assert len(keys.asked) == 1
     keys.broken = False
     await scheme.principal(keys.add())
+
+
+async def test_a_key_that_was_good_outlives_an_outage_of_its_store(keys: Keys, scheme: ApiKeys, clock: Clock) -> None:
+    key = keys.add()
+    await scheme.principal(key)
+    keys.broken = True
+    began = clock.now
+    for seconds in range(2, int(AWAY_SECONDS), 2):
+        clock.now = began + seconds
+        await scheme.principal(key)
+    assert len(keys.asked) < AWAY_SECONDS / ApiKeys.RETRY_SECONDS + 2, "not every request asks"
+    assert await refusal(scheme, new_key()) == (503, "Your key cannot be checked at the moment")
+    clock.now = began + AWAY_SECONDS
+    assert (await refusal(scheme, key))[0] == 503
+    keys.broken = False
+    await scheme.principal(key)
+
+
+async def test_a_key_that_was_changed_here_does_not_go_on(keys: Keys, scheme: ApiKeys, clock: Clock) -> None:
+    key = keys.add()
+    await scheme.principal(key)
+    keys.broken = True
+    changed.send(sender=None, what="keys", of="")
+    assert (await refusal(scheme, key))[0] == 503
+
+
+async def test_a_store_that_hangs_holds_a_good_key_up_once(
+    keys: Keys, scheme: ApiKeys, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = keys.add()
+    await scheme.principal(key)
+    keys.held = asyncio.Event()
+    clock.now += ApiKeys.REMEMBER_SECONDS
+    monkeypatch.setattr(ApiKeys, "WAIT_SECONDS", 0.01)
+    await scheme.principal(key)
+    monkeypatch.setattr(ApiKeys, "WAIT_SECONDS", 3600)
+    await scheme.principal(key)
+    keys.held.set()
 
 
 # Many wrong keys.
