@@ -102,12 +102,12 @@ def workbook(finance: Client) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def opened_by_libreoffice(finance: Client, folder: Path) -> list[dict[str, str]]:
-    """The workbook, read and written again by somebody else's program."""
+def opened_by_libreoffice(finance: Client, folder: Path, *, as_shown: bool = False) -> list[dict[str, str]]:
+    """The workbook, read and written again by somebody else's program; numbers as they are, or as people see them."""
     (folder / "calls.xlsx").write_bytes(exported(finance, "calls-xlsx"))
     profile = f"-env:UserInstallation=file://{folder}/profile"
-    # Comma, quote, UTF-8; numbers as they are and not as a narrow column shows them.
-    form = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,false"
+    # Comma, quote, UTF-8.
+    form = f"csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,{str(as_shown).lower()}"
     command = ["soffice", profile, "--headless", "--convert-to", form, "--outdir", str(folder), f"{folder}/calls.xlsx"]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     return lines((folder / "calls.csv").read_bytes())
@@ -237,6 +237,8 @@ def test_a_spreadsheet_program_reads_the_same_from_the_workbook(finance: Client,
     read = opened_by_libreoffice(finance, tmp_path)
     assert of_calls(read) == INVOICE
     assert [line["call_id"] for line in read] == [line["call_id"] for line in workbook(finance)]
+    shown = [line["cost_usd"] for line in opened_by_libreoffice(finance, tmp_path, as_shown=True)]
+    assert all(re.fullmatch(r"\d+\.\d{6}", cost) for cost in shown), "to the micro-dollar, not as 2.2E-05"
 
 
 def test_each_call_costs_what_was_worked_out_and_the_sums_are_the_ledgers() -> None:

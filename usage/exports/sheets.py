@@ -136,17 +136,29 @@ def _cell_xml(value: Any) -> str:
             return "<c/>"
         case bool():
             return f'<c t="b"><v>{int(value)}</v></c>'
-        case int() | Decimal():
+        case int():
             return f"<c><v>{value}</v></c>"
+        case Decimal():  # money, to the micro-dollar; without a format Excel shows little of it as 2.2E-05
+            return f'<c s="{_MONEY}"><v>{value}</v></c>'
     text = escape(str(safe(str(value))).translate(_NOT_XML))
     return f'<c t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
 
 
+_MONEY = 1
+"""The place of the format of money among those of the workbook."""
 _XML = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>'
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 _TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+# One font, the two fills that Excel wants first, no border; a cell is plain, or money.
+_STYLES = (
+    f'{_XML}<styleSheet xmlns="{_MAIN}"><numFmts count="1"><numFmt numFmtId="164" formatCode="0.000000"/></numFmts>'
+    '<fonts count="1"><font/></fonts><fills count="2"><fill><patternFill patternType="none"/></fill>'
+    '<fill><patternFill patternType="gray125"/></fill></fills><borders count="1"><border/></borders>'
+    '<cellStyleXfs count="1"><xf/></cellStyleXfs><cellXfs count="2"><xf numFmtId="0"/>'
+    '<xf numFmtId="164" applyNumberFormat="1"/></cellXfs></styleSheet>'
+)
 
 
 def _frame(sheets: int) -> Iterator[tuple[str, str]]:
@@ -157,6 +169,8 @@ def _frame(sheets: int) -> Iterator[tuple[str, str]]:
     related = "".join(
         f'<Relationship Id="rId{n}" Type="{_OFFICE}/worksheet" Target="worksheets/sheet{n}.xml"/>' for n in numbers
     )
+    related += f'<Relationship Id="rId{sheets + 1}" Type="{_OFFICE}/styles" Target="styles.xml"/>'
+    yield "xl/styles.xml", _STYLES
     yield (
         "xl/_rels/workbook.xml.rels",
         f'{_XML}<Relationships xmlns="{_PACKAGE}/relationships">{related}</Relationships>',
@@ -170,5 +184,6 @@ def _frame(sheets: int) -> Iterator[tuple[str, str]]:
         "[Content_Types].xml",
         f'{_XML}<Types xmlns="{_PACKAGE}/content-types">'
         '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        f'<Override PartName="/xl/workbook.xml" ContentType="{_TYPE}.sheet.main+xml"/>{types}</Types>',
+        f'<Override PartName="/xl/workbook.xml" ContentType="{_TYPE}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/styles.xml" ContentType="{_TYPE}.styles+xml"/>{types}</Types>',
     )
