@@ -1,4 +1,5 @@
-# Valkey on ElastiCache: how tasks find each other's running answers, so that a kill or a resume may land anywhere.
+# Valkey on ElastiCache: where tasks will find each other's running answers, so that a kill or a resume may land anywhere.
+# The service does not use it yet; until it does, such a request works only on the task that has the answer.
 # Not in cluster mode: a stream's log and its signals are then at one place, and plain clients work.
 
 locals {
