@@ -19,8 +19,8 @@ run: .venv/.run ## start the service on PORT (8080) with a real model inside
 test: .venv/.dev .venv/.clients ## every fast test
 	@$(BIN)/python -m pytest -n auto
 
-test-slow: .venv/.dev .venv/.clients ## the slow suites
-	@$(BIN)/python -m pytest -m slow
+test-slow: .venv/.dev .venv/.clients ## the slow suites (TESTS=… for some)
+	@$(BIN)/python -m pytest -m slow $(TESTS)
 
 test-infra: .venv/.dev .venv/.infra ## image, Terraform, playbooks, rollout; skipped, and said, where a program is missing (TESTS=… for some)
 	@CHECKOV=$(CURDIR)/.venv/checkov/bin/checkov $(BIN)/python -m pytest -m infra -rs $(TESTS)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.errors import ConfigurationError
@@ -102,6 +103,14 @@ def _database_url(text: str) -> str:
     return text
 
 
+def _redis_url(text: str) -> str:
+    url = urlsplit(text)
+    # Reading the port checks it.
+    if url.scheme not in ("redis", "rediss") or not url.hostname or url.port == 0:
+        raise ValueError
+    return text
+
+
 def _backend(text: str) -> str:
     return {"database": "database", "dynamodb": "dynamodb"}[text]
 
@@ -129,6 +138,13 @@ class Env:
         f"sqlite:///{BASE_DIR}/var/amplify.sqlite3",
         _database_url,
         "sqlite:///<path> or postgres://user:password@host/database",
+        secret=True,
+    )
+    redis_url: str = _var(
+        "REDIS_URL",
+        "",
+        _redis_url,
+        "redis://[user:password@]host:6379/0, or rediss:// with TLS",
         secret=True,
     )
     secret_key: str = _var("SECRET_KEY", "", str, "a long random text", secret=True)

@@ -118,6 +118,13 @@ def _of_chat(service: ChatService) -> Iterator[Family]:
     yield Family(
         "amplify_connections_open", "gauge", "Streams and sockets that are open.", [({}, len(service.connections))]
     )
+    if runs.shared is not None:
+        yield Family(
+            "amplify_runs_shared",
+            "gauge",
+            "1 while other processes can find the runs of this one.",
+            [({}, int(runs.shared))],
+        )
     yield Family("amplify_draining", "gauge", "1 while shutting down.", [({}, int(runs.draining))])
 
 

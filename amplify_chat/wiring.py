@@ -19,7 +19,7 @@ from amplify_chat.sign_in import SignIn
 from assistants.default import DefaultAssistant
 from assistants.registry import AssistantRegistry
 from chat.registry import RunRegistry
-from chat.runs import Run, RunLimits
+from chat.runs import ConductedRun, RunLimits
 from chat.service import ChatService, Limits
 from core import tracing
 from core.aio import run_blocking
@@ -50,6 +50,7 @@ from usage.stored_limits import StoredLimits
 
 if TYPE_CHECKING:
     from amplify_chat.tracing import Tracing
+    from chat.sharing.peers import Peers
 
 log = structlog.get_logger(__name__)
 
@@ -90,6 +91,13 @@ class Wiring:
             [self._stored_limits, *(books.limits if books else ())],
             with_elsewhere=books.spent_elsewhere if books else None,
         )
+        self._run_limits = RunLimits(
+            deadline=env.run_deadline_seconds,
+            grace=env.run_grace_seconds,
+            keep=env.run_keep_seconds,
+            heartbeat=env.heartbeat_seconds,
+        )
+        self.peers = _peers(env, self._run_limits)
         self.service = self._service()
 
     def _service(self) -> ChatService:
@@ -102,14 +110,7 @@ class Wiring:
                 [*ModelSources(env, self.client, self._maker).all(), self._embedded_models], rules=self.cards
             ),
             assistants=AssistantRegistry([DefaultAssistant()]),
-            runs=RunRegistry(
-                RunLimits(
-                    deadline=env.run_deadline_seconds,
-                    grace=env.run_grace_seconds,
-                    keep=env.run_keep_seconds,
-                    heartbeat=env.heartbeat_seconds,
-                )
-            ),
+            runs=RunRegistry(self._run_limits, self.peers),
             admissions=Admissions(self.books, self._budgets, _rate_limiter(env)),
             metered_for=self._metered_for,
             allowed_origins=env.allowed_origins,
@@ -137,7 +138,7 @@ class Wiring:
         self.service.catalogue.forget()
         PRICES.forget()
 
-    def _metered_for(self, models: Sequence[Model], admission: Admission, run: Run) -> Model:
+    def _metered_for(self, models: Sequence[Model], admission: Admission, run: ConductedRun) -> Model:
         meter = Meter(
             admission=admission,
             why_stopped=lambda: Outcome(run.stop_reason or "failed"),
@@ -180,10 +181,14 @@ class Wiring:
         if self.platform_books is not None:
             self.platform_books.start()
         self._jobs.start()
+        if self.peers is not None:
+            self.peers.start(self.service.runs.hear)
 
     async def aclose(self) -> None:
         """After the last run: write what is left to write, close what is open."""
         await self._jobs.aclose()
+        if self.peers is not None:
+            await self.peers.aclose()
         await self.books.aclose()
         if self.platform_books is not None:
             await self.platform_books.aclose()
@@ -207,6 +212,14 @@ def _tracing(env: Env) -> "Tracing | None":
     made = Tracing()
     tracing.use(made)
     return made
+
+
+def _peers(env: Env, limits: RunLimits) -> "Peers | None":
+    if not env.redis_url:
+        return None
+    from chat.sharing.peers import Peers  # noqa: PLC0415 - nobody pays for what is off
+
+    return Peers(env.redis_url, limits)
 
 
 def _rate_limiter(env: Env) -> RateLimiter:

@@ -129,7 +129,7 @@ class ChatConsumer(StreamConsumer):
         request = await parsed(_question_or_kill, body, size=len(body))
         if isinstance(request, ChatRequest):
             return await self._begin(principal, request, stream=request.stream)
-        self.service.kill(principal, request["killSwitch"])
+        await self.service.kill(principal, request["killSwitch"])
         await self.reply_json(200, {"status": "OK"})
         return None
 
@@ -203,7 +203,7 @@ class RunEventsConsumer(StreamConsumer):
 
     async def respond(self, body: bytes) -> Rest:
         principal = await self.service.identify(self.headers)
-        run = self.service.runs.find(self.scope["url_route"]["kwargs"]["run_id"], principal)
+        run = await self.service.runs.find(self.scope["url_route"]["kwargs"]["run_id"], principal)
         after = _last_event_id(self.headers.get("last-event-id", ""))
         return partial(self.follow, run, after=after, encode=as_numbered_sse)
 
@@ -213,9 +213,9 @@ class RunCancelConsumer(HttpConsumer):
 
     async def respond(self, body: bytes) -> Rest:
         principal = await self.service.identify(self.headers)
-        run = self.service.runs.find(self.scope["url_route"]["kwargs"]["run_id"], principal)
-        run.stop("killed")
-        await self.reply_json(200, {"status": "OK", "run": run.id})
+        run_id = self.scope["url_route"]["kwargs"]["run_id"]
+        await self.service.runs.cancel(run_id, principal)
+        await self.reply_json(200, {"status": "OK", "run": run_id})
         return None
 
 

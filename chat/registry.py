@@ -1,4 +1,5 @@
-"""All runs of this process: started, found again, killed, and kept for a while when they have ended."""
+"""All runs of this process: started, found again, killed, and kept for a while when they have ended. With peers, those
+of the service's other processes are found and stopped too."""
 
 import asyncio
 import time
@@ -6,17 +7,21 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from accounts.principal import Principal
 from chat import policies
-from chat.runs import Answer, Reason, Run, RunLimits
+from chat.runs import Answer, ConductedRun, Reason, Run, RunLimits
+from chat.sharing.signals import Signal
 from chat.wire import Encoder
 from core.aio import TaskSet
 from core.errors import AmplifyError, Draining, ModelTimedOut, Unavailable
 from llm.events import Failed
+
+if TYPE_CHECKING:
+    from chat.sharing.peers import Peers
 
 log = structlog.get_logger(__name__)
 
@@ -27,12 +32,13 @@ _RequestKey = tuple[str, str]  # the owner's user id, the request id
 
 
 class RunRegistry:
-    def __init__(self, limits: RunLimits) -> None:
+    def __init__(self, limits: RunLimits, peers: "Peers | None" = None) -> None:
         self.limits = limits
         self.draining = False
-        self._live: dict[str, Run] = {}
+        self._peers = peers
+        self._live: dict[str, ConductedRun] = {}
         self._ended = _EndedRuns(limits)
-        self._by_request: defaultdict[_RequestKey, set[Run]] = defaultdict(set)
+        self._by_request: defaultdict[_RequestKey, set[ConductedRun]] = defaultdict(set)
         self._early_kills: dict[_RequestKey, asyncio.TimerHandle] = {}
         self._tasks = TaskSet()
 
@@ -40,6 +46,11 @@ class RunRegistry:
     def live(self) -> int:
         """How many runs go on."""
         return len(self._live)
+
+    @property
+    def shared(self) -> bool | None:
+        """Whether other processes can find them at the moment; None where there are none."""
+        return None if self._peers is None else self._peers.reached
 
     @property
     def ended(self) -> Mapping[Reason, int]:
@@ -55,19 +66,21 @@ class RunRegistry:
         answer: Answer,
         run_id: str = "",
         on_end: Callable[[], None] = lambda: None,
-    ) -> Run:
+    ) -> ConductedRun:
         """Begin a run and return at once; `answer(run)` gives its events, `on_end` is called when it has ended.
 
         Raises Draining while shutting down.
         """
         if self.draining:
             raise Draining
-        run = Run(principal=principal, request_id=request_id, limits=self.limits, run_id=run_id, on_end=on_end)
+        run = ConductedRun(principal=principal, request_id=request_id, limits=self.limits, run_id=run_id, on_end=on_end)
         key = (run.owner, run.request_id)
         if early := self._early_kills.pop(key, None):
             early.cancel()
+            self._mention(Signal(kind="revive", owner=run.owner, request_id=request_id))
             run.end("killed")
             self._ended.keep(run)
+            self._share(run, encode)
             return run
         self._live[run.id] = run
         self._by_request[key].add(run)
@@ -75,29 +88,85 @@ class RunRegistry:
         # A task that is cancelled before its first step never runs: its run must end all the same.
         task.add_done_callback(lambda _: self._settle_end(run, run.stop_reason or "failed", encode))
         run.begin(task)
+        self._share(run, encode)
         return run
 
-    def find(self, run_id: str, principal: Principal) -> Run:
-        """The caller's run of that id, live or ended. Raises NotFound, for somebody else's too;
-        Forbidden for a key that is not for chat."""
-        return policies.runs.seen(principal, self._live.get(run_id) or self._ended.get(run_id))
+    async def find(self, run_id: str, principal: Principal) -> Run:
+        """The caller's run of that id, live or ended, of whichever process. Raises NotFound, for somebody else's too;
+        Forbidden for a key that is not for chat; Unavailable while other processes cannot be asked."""
+        run: Run | None = self._live.get(run_id) or self._ended.get(run_id)
+        if run is None and self._peers is not None:
+            run = await self._peers.find(run_id)
+        return policies.runs.seen(principal, run)
 
-    def kill(self, principal: Principal, request_id: str) -> None:
-        """Stop the caller's runs of a request id. One that has not arrived yet is stopped when it does, once."""
+    async def cancel(self, run_id: str, principal: Principal) -> None:
+        """Stop the caller's run of that id; one that has ended stays as it is. Raises as `find` does."""
+        run = await self.find(run_id, principal)
+        if isinstance(run, ConductedRun):
+            run.stop("killed")
+        elif self._peers is not None:
+            await self._peers.tell(Signal(kind="cancel", run_id=run_id))
+
+    async def kill(self, principal: Principal, request_id: str) -> None:
+        """Stop the caller's runs of a request id. One that has not arrived yet is stopped when it does, once.
+
+        Raises Unavailable if none is here and other processes cannot be told."""
         key = (principal.user_id, request_id)
+        found = self._kill_here(key, early=True)
+        if self._peers is None:
+            return
+        signal = Signal(kind="kill", owner=principal.user_id, request_id=request_id, early=not found)
+        if found:
+            self._peers.mention(signal)
+        else:
+            await self._peers.tell(signal)
+
+    async def revive(self, principal: Principal, request_id: str) -> None:
+        """Take back a kill that has found no run yet. Raises Unavailable if other processes cannot be told."""
+        self._forget_kill((principal.user_id, request_id))
+        if self._peers is not None:
+            await self._peers.tell(Signal(kind="revive", owner=principal.user_id, request_id=request_id))
+
+    def hear(self, signal: Signal) -> None:
+        """Do what another process tells."""
+        key = (signal.owner, signal.request_id)
+        match signal.kind:
+            case "kill":
+                # Who sent an early one, and all others, wait for the run until somebody has it.
+                if self._kill_here(key, early=signal.early) and signal.early:
+                    self._mention(Signal(kind="revive", owner=signal.owner, request_id=signal.request_id))
+            case "revive":
+                self._forget_kill(key)
+            case "cancel":
+                if run := self._live.get(signal.run_id):
+                    run.stop("killed")
+            case "followed":
+                if run := self._live.get(signal.run_id):
+                    run.followed()
+
+    def _kill_here(self, key: _RequestKey, *, early: bool) -> bool:
+        """Whether there was something to kill; if not, an early kill waits for it."""
         runs = self._by_request.get(key, set())
         for run in tuple(runs):
             run.stop("killed")
-        if not runs and key not in self._early_kills and len(self._early_kills) < MAX_EARLY_KILLS:
+        if early and not runs and key not in self._early_kills and len(self._early_kills) < MAX_EARLY_KILLS:
             forget = partial(self._early_kills.pop, key, None)
             self._early_kills[key] = asyncio.get_running_loop().call_later(self.limits.early_kill, forget)
+        return bool(runs)
 
-    def revive(self, principal: Principal, request_id: str) -> None:
-        """Take back a kill that has found no run yet."""
-        if early := self._early_kills.pop((principal.user_id, request_id), None):
+    def _forget_kill(self, key: _RequestKey) -> None:
+        if early := self._early_kills.pop(key, None):
             early.cancel()
 
-    async def _conduct(self, run: Run, encode: Encoder, answer: Answer) -> None:
+    def _mention(self, signal: Signal) -> None:
+        if self._peers is not None:
+            self._peers.mention(signal)
+
+    def _share(self, run: ConductedRun, encode: Encoder) -> None:
+        if self._peers is not None and (lost := _stop_error("shut_down")):
+            self._peers.share(run, if_lost=encode(Failed(lost)))
+
+    async def _conduct(self, run: ConductedRun, encode: Encoder, answer: Answer) -> None:
         """Turn a run's events into frames until it ends, whatever way; its money is settled before its log closes."""
         deadline = asyncio.get_running_loop().call_later(self.limits.deadline, run.stop, "timed_out")
         started = time.monotonic()
@@ -120,7 +189,7 @@ class RunRegistry:
             self._settle_end(run, reason, encode)
             log.info("run_ended", **_summary(run, reason, started))
 
-    def _settle_end(self, run: Run, reason: Reason, encode: Encoder) -> None:
+    def _settle_end(self, run: ConductedRun, reason: Reason, encode: Encoder) -> None:
         if run.reason is not None:
             return
         run.error = run.error or _stop_error(reason)
@@ -131,7 +200,7 @@ class RunRegistry:
         self._ended.keep(run)
         asyncio.get_running_loop().call_later(self.limits.early_kill, self._forget_request, run)
 
-    def _forget_request(self, run: Run) -> None:
+    def _forget_request(self, run: ConductedRun) -> None:
         """Only now: a kill that comes just too late must not wait for the next request of the same id."""
         key = (run.owner, run.request_id)
         self._by_request[key].discard(run)
@@ -159,15 +228,15 @@ class _EndedRuns:
     def __init__(self, limits: RunLimits) -> None:
         self.counts: Counter[Reason] = Counter()
         self._limits = limits
-        self._runs: dict[str, tuple[Run, float]] = {}  # oldest first
+        self._runs: dict[str, tuple[ConductedRun, float]] = {}  # oldest first
         self._bytes = 0
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def get(self, run_id: str) -> Run | None:
+    def get(self, run_id: str) -> ConductedRun | None:
         kept = self._runs.get(run_id)
         return kept[0] if kept else None
 
-    def keep(self, run: Run) -> None:
+    def keep(self, run: ConductedRun) -> None:
         self.counts[run.reason or "failed"] += 1
         self._runs[run.id] = (run, time.monotonic() + self._limits.keep)
         self._bytes += run.log.size
@@ -204,7 +273,7 @@ def _stop_error(reason: Reason) -> AmplifyError | None:
             return None
 
 
-def _summary(run: Run, reason: Reason, started: float) -> dict[str, Any]:
+def _summary(run: ConductedRun, reason: Reason, started: float) -> dict[str, Any]:
     """One line per run: ids, sizes, timings, outcome; no word of what was said."""
     return {
         "run": run.id,

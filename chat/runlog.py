@@ -5,9 +5,8 @@ after n events asks for those after n.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from chat.wire import Frame
 
@@ -21,57 +20,53 @@ class Batch:
     frames: list[Frame]
 
 
-class RunLog(Protocol):
-    """One run's log. The writer never waits for a reader, so appending is not async: a log that other processes read
-    keeps a copy here and sends it on behind the writer's back."""
+class RunLog:
+    """One run's log, in the process that conducts it. The writer never waits for a reader."""
 
-    @property
-    def closed(self) -> bool: ...
+    __slots__ = ("_frames", "_readers", "_watcher", "closed", "size")
 
-    @property
-    def size(self) -> int:
+    def __init__(self) -> None:
+        self._frames: list[Frame] = []
+        self._readers: set[_Waiter] = set()
+        self._watcher: Callable[[], None] | None = None
+        self.closed = False
+        self.size = 0
         """Bytes kept."""
 
     def append(self, *frames: Frame) -> None:
         """Add frames. Frames that come after `close` are not taken: a stopped run is silent."""
+        if self.closed or not frames:
+            return
+        for frame in frames:
+            self._frames.append(frame)
+            self.size += len(frame)
+        self._tell()
 
     def close(self) -> None:
         """Nothing follows; readers end after the last frame."""
+        self.closed = True
+        self._tell()
 
-    def read(self, after: int, *, heartbeat: float) -> AsyncGenerator[Batch, None]:
+    def _tell(self) -> None:
+        for reader in self._readers:
+            reader.wake()
+        if self._watcher is not None:
+            self._watcher()
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call it whenever there is something new, the end included; it must return at once."""
+        self._watcher = watcher
+
+    def since(self, after: int) -> list[Frame]:
+        """What has come after frame number `after` up to now."""
+        return self._frames[after:]
+
+    async def read(self, after: int, *, heartbeat: float) -> AsyncGenerator[Batch, None]:
         """Everything after frame number `after` (0: from the start) until the log is closed.
 
         Each batch holds all that is new, so a reader that is slow gets fewer and larger ones. After `heartbeat`
         seconds of silence an empty batch is given. Consume inside `aclosing()`.
         """
-
-
-class MemoryRunLog:
-    """A log in this process."""
-
-    __slots__ = ("_frames", "_readers", "closed", "size")
-
-    def __init__(self) -> None:
-        self._frames: list[Frame] = []
-        self._readers: set[_Waiter] = set()
-        self.closed = False
-        self.size = 0
-
-    def append(self, *frames: Frame) -> None:
-        if self.closed:
-            return
-        for frame in frames:
-            self._frames.append(frame)
-            self.size += len(frame)
-        for reader in self._readers:
-            reader.wake()
-
-    def close(self) -> None:
-        self.closed = True
-        for reader in self._readers:
-            reader.wake()
-
-    async def read(self, after: int, *, heartbeat: float) -> AsyncGenerator[Batch, None]:
         position = min(max(after, 0), len(self._frames))
         waiter = _Waiter(heartbeat)
         self._readers.add(waiter)

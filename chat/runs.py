@@ -1,19 +1,21 @@
 """Runs: one execution of a turn each, owned by the service and not by the connection that asked for it."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from accounts.principal import Principal
-from chat.runlog import Batch, MemoryRunLog, RunLog
+from chat.runlog import Batch, RunLog
 from core.errors import AmplifyError
 from core.ids import new_run_id
 from llm.events import Event, Finished, FinishReason, Usage
 
 Reason = Literal["finished", "failed", "killed", "abandoned", "timed_out", "shut_down"]
-Answer = Callable[["Run"], AsyncGenerator[Event, None]]
+Answer = Callable[["ConductedRun"], AsyncGenerator[Event, None]]
+Reading = AbstractAsyncContextManager[AsyncGenerator[Batch, None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +36,26 @@ class RunLimits:
     """How long a kill waits for a request that it has overtaken."""
 
 
-class Run:
-    """What a transport needs of a run: its log, its end, and the way to stop it."""
+class Run(ABC):
+    """What somebody who reads a run sees of it, whichever process conducts it."""
+
+    def __init__(self, *, run_id: str, owner: str) -> None:
+        self.id = run_id
+        self.owner = owner
+        """A user id."""
+        self.reason: Reason | None = None
+        """Why it ended; None while it goes on."""
+        self.error: AmplifyError | None = None
+        self.finish_reason: FinishReason = "stop"
+        self.usage = Usage()
+
+    @abstractmethod
+    def reading(self, after: int = 0) -> Reading:
+        """Follow the log from after frame number `after`; counts as a reader for as long as the block lasts."""
+
+
+class ConductedRun(Run):
+    """A run of this process."""
 
     def __init__(
         self,
@@ -47,28 +67,18 @@ class Run:
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_end` is called once, when it has ended."""
-        self.id = run_id or new_run_id()
-        self.owner = principal.user_id
+        super().__init__(run_id=run_id or new_run_id(), owner=principal.user_id)
         self.request_id = request_id
-        self.log: RunLog = MemoryRunLog()
-        self.reason: Reason | None = None
-        """Why it ended; None while it goes on."""
+        self.log = RunLog()
         self.stop_reason: Reason | None = None
         """Why it was told to stop, from the moment it was."""
-        self.error: AmplifyError | None = None
-        self.finish_reason: FinishReason = "stop"
         self.assistant = ""
         """Who answers, as soon as that is known."""
-        self.usage = Usage()
         self._limits = limits
         self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
         self._readers = 0
         self._abandoning: asyncio.TimerHandle | None = None
-
-    @property
-    def has_readers(self) -> bool:
-        return self._readers > 0
 
     def begin(self, task: asyncio.Task[None]) -> None:
         self._task = task
@@ -93,6 +103,10 @@ class Run:
             self.stop_reason = reason
             self._task.cancel()
 
+    def followed(self) -> None:
+        """Somebody reads it by way of another process; that holds for as long as somebody may be away."""
+        self._abandon_later()
+
     def end(self, reason: Reason) -> None:
         self.reason = reason
         self._keep_going()
@@ -101,7 +115,6 @@ class Run:
 
     @asynccontextmanager
     async def reading(self, after: int = 0) -> AsyncIterator[AsyncGenerator[Batch, None]]:
-        """Follow the log from after frame number `after`; counts as a reader for as long as the block lasts."""
         self._readers += 1
         self._keep_going()
         try:

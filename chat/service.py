@@ -13,7 +13,7 @@ from assistants.registry import AssistantRegistry
 from assistants.turn import Turn
 from chat.question import Question
 from chat.registry import RunRegistry
-from chat.runs import Run
+from chat.runs import ConductedRun
 from chat.schema.chat import parse_kill
 from chat.wire import FORMS, Encoder
 from core import tracing
@@ -26,7 +26,7 @@ from usage.admission import Admission, Admissions
 # For the last bytes of ended runs to leave; a client that reads slower than that is cut.
 LAST_BYTES_SECONDS = 5.0
 
-MeteredFor = Callable[[Sequence[Model], Admission, Run], Model]
+MeteredFor = Callable[[Sequence[Model], Admission, ConductedRun], Model]
 """Models in order of preference as one run calls them: as one model, its cost booked to whom it was admitted for."""
 
 
@@ -77,7 +77,9 @@ class ChatService:
         """What the caller may use; the first is the default."""
         return await self.catalogue.models(principal)
 
-    async def start(self, principal: Principal, question: Question, encode: Encoder, *, directly: bool = False) -> Run:
+    async def start(
+        self, principal: Principal, question: Question, encode: Encoder, *, directly: bool = False
+    ) -> ConductedRun:
         """Admit a question and begin its run; `directly` asks the model itself, without an assistant.
 
         Raises UnknownModel, Forbidden for somebody else's account, TooManyRequests, BudgetExceeded, Unavailable,
@@ -96,7 +98,7 @@ class ChatService:
                 tighter=_own_limit(question.options),
             )
 
-        def answer(run: Run) -> AsyncGenerator[Event, None]:
+        def answer(run: ConductedRun) -> AsyncGenerator[Event, None]:
             metered = self.metered_for(models, admission, run)
             if directly:
                 return metered.stream(question.request)
@@ -128,13 +130,13 @@ class ChatService:
         await self.connections.empty(within=LAST_BYTES_SECONDS)
         return cut
 
-    def kill(self, principal: Principal, value: Any) -> None:
-        """Carry out a body's `killSwitch`. Raises BadRequest."""
+    async def kill(self, principal: Principal, value: Any) -> None:
+        """Carry out a body's `killSwitch`. Raises BadRequest, Unavailable."""
         switch = parse_kill(value)
         if switch.value:
-            self.runs.kill(principal, switch.request_id)
+            await self.runs.kill(principal, switch.request_id)
         else:
-            self.runs.revive(principal, switch.request_id)
+            await self.runs.revive(principal, switch.request_id)
 
 
 def _account(options: Mapping[str, Any]) -> str | None:

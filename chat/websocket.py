@@ -150,7 +150,7 @@ class ChatSocket(AsyncWebsocketConsumer):
         if not isinstance(body, dict):
             raise BadRequest("`body` should be an object: the same body as POST /chat takes.")
         if "killSwitch" in body:
-            self.service.kill(principal, body["killSwitch"])
+            await self.service.kill(principal, body["killSwitch"])
             await self._say({"type": "kill.ok", "id": own_id})
             return
         self._check_room()
@@ -177,10 +177,10 @@ class ChatSocket(AsyncWebsocketConsumer):
         return tracing.start("run /ws/chat", {"http.route": "/ws/chat"}, kind="server", headers=headers)
 
     async def _cancel(self, message: Message) -> None:
-        self.service.runs.find(_text(message, "run"), await self._still_signed_in()).stop("killed")
+        await self.service.runs.cancel(_text(message, "run"), await self._still_signed_in())
 
     async def _resume(self, message: Message) -> None:
-        run = self.service.runs.find(_text(message, "run"), await self._still_signed_in())
+        run = await self.service.runs.find(_text(message, "run"), await self._still_signed_in())
         after = message.get("after", 0)
         if type(after) is not int or after < 0:
             raise BadRequest("`after` should be the `seq` of the last event you have, or 0.")
@@ -217,6 +217,12 @@ class ChatSocket(AsyncWebsocketConsumer):
             self.close_if_idle()
 
     async def _relay(self, run: Run, after: int) -> None:
+        try:
+            await self._tell_all(run, after)
+        except AmplifyError as error:  # the process that conducts it cannot be heard any more
+            await self._refuse(error, {"run": run.id})
+
+    async def _tell_all(self, run: Run, after: int) -> None:
         head = b'{"type":"event","run":"' + run.id.encode() + b'","seq":'
         async with run.reading(after) as batches:
             async for batch in batches:

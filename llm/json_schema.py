@@ -27,8 +27,9 @@ MAX_SCHEMA_DEPTH = 64
 MAX_PATTERNS = 20
 # Of processor time; an ordinary answer takes milliseconds, one of a megabyte about a second.
 MAX_CHECK_SECONDS = 2.0
-# A probe takes a millisecond; but a garbage collection of the whole process may fall into it.
-MAX_PROBE_SECONDS = 0.5
+# Keywords looked at in a probe: an ordinary one takes a few, all of these about a third of a second. Counted and not
+# timed, as a garbage collection of the whole process may fall into it.
+MAX_PROBE_STEPS = 20_000
 # A schema that costs too much for these, or never ends, does so for whatever a model answers.
 _PROBES: tuple[Any, ...] = ({}, [], "", 0, None)
 _SHOWN = 200
@@ -48,7 +49,32 @@ _STRING_LISTS = ("type", "required")
 
 
 class _TooCostly(Exception):
-    """A check has used its time up."""
+    """A check has used up what it was given."""
+
+
+# Called before each keyword; raises _TooCostly when enough is enough.
+_Limit = Callable[[], None]
+
+
+def _seconds(seconds: float) -> _Limit:
+    """Of this thread's processor time."""
+    ends = time.thread_time() + seconds
+
+    def check() -> None:
+        if time.thread_time() > ends:
+            raise _TooCostly
+
+    return check
+
+
+def _steps(steps: int) -> _Limit:
+    left = iter(range(steps))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise _TooCostly
+
+    return check
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +91,19 @@ class CheckedSchema:
         checked = cls({key: value for key, value in plain.items() if key not in {"$schema", "$id"}})
         try:
             for probe in _PROBES:
-                checked.fault(probe, seconds=MAX_PROBE_SECONDS)
+                checked.fault(probe, _steps(MAX_PROBE_STEPS))
         except RecursionError:
             raise BadRequest("The output schema refers to itself without end.") from None
         return checked
 
-    def fault(self, value: Any, *, seconds: float) -> str | None:
+    def fault(self, value: Any, limit: _Limit) -> str | None:
         """Where a value does not agree and by which keyword; None if it does. Raises BadRequest for a costly schema."""
+        validator = _limited(limit)(self.schema, registry=EMPTY_REGISTRY)
         try:
-            error: ValidationError | None = next(self._validator(seconds).iter_errors(value), None)
+            error: ValidationError | None = next(validator.iter_errors(value), None)
         except _TooCostly:
             raise BadRequest("The output schema takes too long to check: it has too many branches.") from None
         return None if error is None else f"{error.json_path}: {error.validator or 'false'}"
-
-    def _validator(self, seconds: float) -> Any:
-        return _timed(seconds)(self.schema, registry=EMPTY_REGISTRY)
 
 
 def parsed(text: str) -> Any:
@@ -93,7 +117,9 @@ def parsed(text: str) -> Any:
 def check_answer(text: str, schema: CheckedSchema | None) -> None:
     """Raises ModelInvalidOutput unless the text is JSON that agrees with the schema; without one, any JSON object."""
     try:
-        fault = _object_fault(parsed(text)) if schema is None else schema.fault(parsed(text), seconds=MAX_CHECK_SECONDS)
+        fault = (
+            _object_fault(parsed(text)) if schema is None else schema.fault(parsed(text), _seconds(MAX_CHECK_SECONDS))
+        )
     except RecursionError:
         fault = "nested too deeply"
     if fault is not None:
@@ -198,9 +224,8 @@ def _matcher(pattern: str) -> Callable[[Any], bool]:
     return SchemaValidator(core_schema.str_schema(pattern=pattern)).isinstance_python
 
 
-def _timed(seconds: float) -> Any:
-    """The validator class with the keywords of ours, each of which looks at the clock first."""
-    ends = time.thread_time() + seconds
+def _limited(limit: _Limit) -> Any:
+    """The validator class with the keywords of ours, each of which asks the limit first."""
     matchers: dict[str, Callable[[Any], bool]] = {}
 
     def pattern(_validator: Any, value: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -210,17 +235,16 @@ def _timed(seconds: float) -> Any:
             if not matchers[value](instance):
                 yield ValidationError("does not match")
 
-    def timed(keyword: Callable[..., Any]) -> Callable[..., Any]:
+    def limited(keyword: Callable[..., Any]) -> Callable[..., Any]:
         def check(*args: Any) -> Any:
-            if time.thread_time() > ends:
-                raise _TooCostly
+            limit()
             return keyword(*args)
 
         return check
 
     keywords = {**Draft202012Validator.VALIDATORS, "pattern": pattern, "uniqueItems": _unique_items}
     return validators.extend(  # type: ignore[no-untyped-call]
-        Draft202012Validator, {name: timed(keyword) for name, keyword in keywords.items()}
+        Draft202012Validator, {name: limited(keyword) for name, keyword in keywords.items()}
     )
 
 

@@ -348,7 +348,7 @@ variable "redis_url_secret_arn" {
 }
 
 variable "cache_node_type" {
-  description = "Size of the Valkey that is made. It is there for the logs of running answers, a minute each; the service does not use it yet."
+  description = "Size of the Valkey that is made. It holds the logs of running answers, and of those that ended within a minute."
   type        = string
   default     = "cache.t4g.small"
 

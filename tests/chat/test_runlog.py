@@ -1,22 +1,13 @@
-"""The run log: readers that come early, late and never. A log across processes must pass this contract too."""
+"""The run log: readers that come early, late and never. As other processes read it: test_sharing.py."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import aclosing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.runlog import MemoryRunLog, RunLog
-
-MakeLog = Callable[[], RunLog]
-
-
-@pytest.fixture(params=[MemoryRunLog])
-def make_log(request: pytest.FixtureRequest) -> MakeLog:
-    made: MakeLog = request.param
-    return made
+from chat.runlog import RunLog
 
 
 async def _all(log: RunLog, after: int = 0) -> list[tuple[int, bytes]]:
@@ -24,8 +15,8 @@ async def _all(log: RunLog, after: int = 0) -> list[tuple[int, bytes]]:
         return [(n, frame) async for batch in batches for n, frame in enumerate(batch.frames, batch.first)]
 
 
-async def test_early_and_late_readers_see_the_same(make_log: MakeLog) -> None:
-    log = make_log()
+async def test_early_and_late_readers_see_the_same() -> None:
+    log = RunLog()
     early = asyncio.create_task(_all(log))
     for n in range(1, 51):
         log.append(b"%d" % n)
@@ -38,8 +29,8 @@ async def test_early_and_late_readers_see_the_same(make_log: MakeLog) -> None:
     assert await _all(log, after=50) == await _all(log, after=10**9) == []
 
 
-async def test_what_comes_in_one_turn_of_the_loop_is_one_batch(make_log: MakeLog) -> None:
-    log = make_log()
+async def test_what_comes_in_one_turn_of_the_loop_is_one_batch() -> None:
+    log = RunLog()
     async with aclosing(log.read(0, heartbeat=10)) as batches:
         first = asyncio.ensure_future(anext(batches))
         await asyncio.sleep(0)
@@ -48,21 +39,21 @@ async def test_what_comes_in_one_turn_of_the_loop_is_one_batch(make_log: MakeLog
         assert len((await first).frames) == 5
 
 
-async def test_silence_gives_heartbeats(make_log: MakeLog) -> None:
-    async with aclosing(make_log().read(0, heartbeat=0.01)) as batches:
+async def test_silence_gives_heartbeats() -> None:
+    async with aclosing(RunLog().read(0, heartbeat=0.01)) as batches:
         assert [(await anext(batches)).frames for _ in range(3)] == [[], [], []]
 
 
-async def test_nothing_follows_the_close(make_log: MakeLog) -> None:
-    log = make_log()
+async def test_nothing_follows_the_close() -> None:
+    log = RunLog()
     log.append(b"a")
     log.close()
     log.append(b"b")
     assert await _all(log) == [(1, b"a")]
 
 
-async def test_a_reader_that_leaves_disturbs_nobody(make_log: MakeLog) -> None:
-    log = make_log()
+async def test_a_reader_that_leaves_disturbs_nobody() -> None:
+    log = RunLog()
     leaving = asyncio.create_task(_all(log))
     staying = asyncio.create_task(_all(log))
     await asyncio.sleep(0)
@@ -77,7 +68,7 @@ async def test_a_reader_that_leaves_disturbs_nobody(make_log: MakeLog) -> None:
 @given(total=st.integers(0, 40), cuts=st.lists(st.integers(0, 40), max_size=5))
 def test_resuming_anywhere_any_number_of_times_gives_each_frame_once(total: int, cuts: list[int]) -> None:
     async def read() -> list[int]:
-        log = MemoryRunLog()
+        log = RunLog()
         log.append(*(b"%d" % n for n in range(1, total + 1)))
         log.close()
         seen: list[int] = []

@@ -1,5 +1,4 @@
-# Valkey on ElastiCache: where tasks will find each other's running answers, so that a kill or a resume may land anywhere.
-# The service does not use it yet; until it does, such a request works only on the task that has the answer.
+# Valkey on ElastiCache: where tasks find each other's running answers, so that a kill or a resume may land anywhere.
 # Not in cluster mode: a stream's log and its signals are then at one place, and plain clients work.
 
 locals {
