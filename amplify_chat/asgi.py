@@ -18,6 +18,7 @@ from django.urls import path, re_path  # noqa: E402
 from accounts.api.asgi import ApiDoor  # noqa: E402
 from amplify_chat.health import Health, Live, Ready  # noqa: E402
 from amplify_chat.metrics import Metrics  # noqa: E402
+from amplify_chat.traced_django import TracedDjango  # noqa: E402
 from amplify_chat.wiring import Wiring  # noqa: E402
 from chat.routes import http_routes, websocket_routes  # noqa: E402
 
@@ -41,8 +42,8 @@ application = ProtocolTypeRouter(
                 path("readyz", Ready.as_asgi(service=service)),
                 path("livez", Live.as_asgi(service=service)),
                 path("metrics", Metrics.as_asgi(service=service, token=settings.ENV.metrics_token)),
-                re_path(r"^(?:api|billing)(?:/|$)", api),  # type: ignore[arg-type]
-                re_path("", ASGIStaticFilesHandler(django_application)),  # type: ignore[arg-type]
+                re_path(r"^(?:api|billing)(?:/|$)", TracedDjango(api)),  # type: ignore[arg-type]
+                re_path("", TracedDjango(ASGIStaticFilesHandler(django_application))),  # type: ignore[arg-type]
             ]
         ),
         "websocket": websocket_routes(service),

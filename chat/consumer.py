@@ -37,6 +37,8 @@ class HttpConsumer(AsyncHttpConsumer):
     """
 
     methods: tuple[str, ...] = ("POST",)
+    route = ""
+    """Its address as it stands in traces, where a part of it varies, as in `/runs/{run_id}/events`."""
     traced = True
     """Whether each request is a span; not where machines ask every few seconds."""
 
@@ -67,7 +69,7 @@ class HttpConsumer(AsyncHttpConsumer):
     def _start_span(self) -> tracing.Span:
         if not tracing.is_on():
             return tracing.Span()
-        method, route = self.scope["method"], route_of(self.scope)
+        method, route = self.scope["method"], self.route or self.scope["path"]
         # Any text may stand as a method; only those that are ours become part of a name.
         method = method if method in {*self.methods, "OPTIONS"} else "_OTHER"
         attributes = {"http.request.method": method, "http.route": route}
@@ -189,14 +191,6 @@ class HttpConsumer(AsyncHttpConsumer):
 
     def _preflight(self) -> Headers:
         return preflight_headers(b"GET,POST,OPTIONS")
-
-
-def route_of(scope: Mapping[str, Any]) -> str:
-    """The path with the names of its parts that vary, as in `/runs/{run_id}/events`."""
-    route = str(scope["path"])
-    for name, value in scope.get("url_route", {}).get("kwargs", {}).items():
-        route = route.replace(str(value), f"{{{name}}}", 1)
-    return route
 
 
 def _declared_length(headers: Mapping[str, str]) -> int:

@@ -199,6 +199,7 @@ def usage_json(run: Run) -> dict[str, Any]:
 class RunEventsConsumer(StreamConsumer):
     """`GET /runs/<id>/events`: the run's events from the start, or from after `Last-Event-ID`."""
 
+    route = "/runs/{run_id}/events"
     methods = ("GET",)
 
     async def respond(self, body: bytes) -> Rest:
@@ -210,6 +211,8 @@ class RunEventsConsumer(StreamConsumer):
 
 class RunCancelConsumer(HttpConsumer):
     """`POST /runs/<id>/cancel`: stop it; one that has ended stays as it is."""
+
+    route = "/runs/{run_id}/cancel"
 
     async def respond(self, body: bytes) -> Rest:
         principal = await self.service.identify(self.headers)

@@ -108,6 +108,7 @@ class ModelsConsumer(_OpenAIErrors):
 class ModelConsumer(_OpenAIErrors):
     """`GET /v1/models/<id>`."""
 
+    route = "/v1/models/{model_id}"
     methods = ("GET",)
 
     async def respond(self, body: bytes) -> Rest:

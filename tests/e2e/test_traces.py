@@ -120,6 +120,33 @@ async def test_every_door_begins_a_span_below_the_load_balancers(upstream: Upstr
     assert CANARY.encode() not in collector.raw
 
 
+async def test_what_django_answers_is_named_by_its_route(upstream: Upstream, tmp_path: Path) -> None:
+    with collecting() as (url, collector):
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": url}
+        with running_service(tmp_path, upstream=upstream.url, models=[SHORT], **env) as service:
+            for path in (
+                f"/api/groups/{CANARY}/usage",
+                "/api/usage/",
+                f"/{CANARY}",
+                "/static/chat/page.js",
+                "/v1/models/v1",
+            ):
+                await service.ask(path=path, method="GET", headers=CALLER)
+            await service.ask(path="/runs/runs/events", method="GET", headers=CALLER)
+            assert (await service.ask(path="/admin/", method="GET", headers=CALLER)).status == 200  # the sign-in page
+            assert service.stop() == 0
+    names = {span.name: attributes(span)["http.response.status_code"] for span in collector.spans}
+    [usage_of_group] = [name for name in names if name.startswith("GET /api/groups/<")]
+    assert names == {
+        "GET /api/usage/": 200, usage_of_group: 403, "GET /_OTHER": 404,
+        "GET /admin/": 302, "GET /admin/login/": 302, "GET /login/": 200,
+        "GET /v1/models/{model_id}": 404, "GET /runs/{run_id}/events": 404,
+    }  # fmt: skip
+    # Redirects are followed with the same headers.
+    assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
+    assert CANARY.encode() not in collector.raw
+
+
 async def test_a_failure_has_its_code(upstream: Upstream, tmp_path: Path) -> None:
     with collecting() as (url, collector):
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": url}

@@ -1,5 +1,6 @@
 """One task takes over from another behind a load balancer, with 200 answers on their way: nothing is cut, nothing is
-lost, nothing is unbilled. And what a task that dies takes along: its answers, and not their place in the books."""
+lost, nothing is unbilled. And what a task that dies takes along: its answers, and not their place in the books; what
+they had said, the other task still tells."""
 
 import asyncio
 import json
@@ -20,6 +21,7 @@ from bench.upstream.testing import Upstream, running_upstream
 from tests.harness import Service, events_of, question, running_service, texts, wait_until
 from tests.infra.postgres import running_postgres
 from tests.infra.proxy import HAPROXY, Proxy, running_proxy
+from tests.valkey import running_valkey
 
 pytestmark = [
     pytest.mark.infra,
@@ -96,6 +98,14 @@ class Clients:
             seen.cut = True
         return seen
 
+    async def resume(self, run: str) -> Seen:
+        """Read an answer from its start, on whichever task the proxy chooses."""
+        seen = Seen(LONG, run)
+        async with self._session.get(f"{self._url}/runs/{run}/events", headers=self._headers) as response:
+            seen.task = response.headers.get("X-Task", "")
+            seen.raw = await response.read()
+        return seen
+
     async def open_streams(self, group: asyncio.TaskGroup) -> None:
         """Return when every stream has said something."""
         reading = asyncio.Semaphore(0)
@@ -150,7 +160,7 @@ class Stage:
 @pytest.fixture(params=["daphne", "uvicorn"])
 def stage(request: pytest.FixtureRequest, upstream: Upstream, tmp_path: Path) -> Iterator[Stage]:
     upstream.clear()
-    with running_postgres(tmp_path / "postgres") as database, running_proxy() as proxy:
+    with running_postgres(tmp_path / "postgres") as database, running_proxy() as proxy, running_valkey() as valkey:
 
         def start(folder: Path) -> AbstractContextManager[Service]:
             return running_service(
@@ -159,6 +169,7 @@ def stage(request: pytest.FixtureRequest, upstream: Upstream, tmp_path: Path) ->
                 upstream=upstream.url,
                 models=[LONG, SHORT],
                 DATABASE_URL=database,
+                REDIS_URL=valkey.url,
                 **PATIENT,
             )
 
@@ -200,6 +211,8 @@ async def test_a_task_that_is_killed_takes_only_its_own_answers_along(stage: Sta
             killed.process.send_signal(signal.SIGKILL)
             await asyncio.to_thread(stage.proxy.wait_for, "one", "DOWN")
             await clients.ask(SHORT)
+            broken = [answer for answer in clients.seen if answer.task == "one"]
+            again = await asyncio.gather(*(clients.resume(answer.run) for answer in broken[:10]))
         # While the other one lives, since it keeps the books of both.
         await wait_until(lambda: len(stage.rows()) == len(clients.seen), BOOKED_SECONDS)
     lost = {answer.run for answer in clients.seen if answer.task == "one"}
@@ -212,6 +225,12 @@ async def test_a_task_that_is_killed_takes_only_its_own_answers_along(stage: Sta
             # The beginning of the answer in a body that breaks off: nothing that a client could take for an end.
             assert answer.cut and answer.text and WHOLE[LONG].startswith(answer.text) and not answer.whole
             assert not {"type", "error"} & {name for event in answer.events for name in event}
+    # Who comes back hears from the other task what the dead one had said, all but its last moments, and that it died.
+    for before, after in zip(broken, again, strict=False):
+        said, _, told = after.text.partition("The server was restarted")
+        assert after.task == "two" and told and WHOLE[LONG].startswith(said)
+        assert len(said.split()) >= len(before.text.split()) - 10
+        assert after.events[-1]["code"] == "unavailable"
     # One row for each call that reached the model: of those that ended what they said, of the lost ones an estimate.
     rows, calls = stage.rows(), stage.upstream.wait_until_ended(len(clients.seen))
     assert len(rows) == len(calls) == STREAMS + 1
