@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -15,6 +15,9 @@ from core.errors import Unavailable
 
 # Seconds for an ordinary command; beside it, a command that waits may take as long as it is told to.
 ANSWER_SECONDS = 2.0
+# Connections. Ordinary commands take turns on a few; one that waits, for each reader of a run, is busy for that long.
+MAX_QUICK = 32
+MAX_WAITING = 10_000
 # What is read of a stream at once: bounds the memory of a reader that is far behind.
 MAX_ENTRIES = 256
 _WRITTEN_ALREADY = "equal or smaller"
@@ -51,17 +54,27 @@ class Store:
     def __init__(self, url: str) -> None:
         """`url`: `redis://[user:password@]host:port/db`, `rediss://` with TLS. Raises ValueError."""
         once = Retry(NoBackoff(), 0)  # who calls knows better when to try again
-        self._quick = Redis.from_url(
-            url, protocol=2, retry=once, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS
+        self._quick = Redis.from_pool(
+            BlockingConnectionPool.from_url(
+                url,
+                max_connections=MAX_QUICK,
+                timeout=ANSWER_SECONDS,
+                protocol=2,
+                retry=once,
+                socket_timeout=ANSWER_SECONDS,
+                socket_connect_timeout=ANSWER_SECONDS,
+            )
         )
-        # A connection is busy for as long as its command waits.
-        self._waiting = Redis.from_url(
-            url,
-            protocol=2,
-            retry=once,
-            socket_timeout=None,
-            socket_connect_timeout=ANSWER_SECONDS,
-            socket_keepalive=True,
+        self._waiting = Redis.from_pool(
+            ConnectionPool.from_url(
+                url,
+                max_connections=MAX_WAITING,
+                protocol=2,
+                retry=once,
+                socket_timeout=None,
+                socket_connect_timeout=ANSWER_SECONDS,
+                socket_keepalive=True,
+            )
         )
 
     async def now(self) -> float:

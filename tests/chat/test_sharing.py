@@ -55,7 +55,7 @@ async def store(valkey: Valkey) -> AsyncIterator[Store]:
         yield store
 
 
-Registries = Callable[[int], Awaitable[list[RunRegistry]]]
+Registries = Callable[..., Awaitable[list[RunRegistry]]]
 
 
 @pytest.fixture
@@ -65,11 +65,11 @@ async def registries(valkey: Valkey) -> AsyncIterator[Registries]:
         await store._quick.flushdb()
     async with AsyncExitStack() as stack:
 
-        async def make(count: int) -> list[RunRegistry]:
+        async def make(count: int, limits: RunLimits = LIMITS) -> list[RunRegistry]:
             made = []
             for _ in range(count):
-                peers = Peers(valkey.url, LIMITS)
-                registry = RunRegistry(LIMITS, peers)
+                peers = Peers(valkey.url, limits)
+                registry = RunRegistry(limits, peers)
                 peers.start(registry.hear)
                 stack.push_async_callback(peers.aclose)
                 stack.push_async_callback(registry.drain, 0)
@@ -141,6 +141,26 @@ async def test_a_reader_that_is_ahead_of_the_store_gets_what_follows(registries:
     said.say("b", "c", "d")
     said.end()
     assert await reader == [(4, SEED(TextDelta("d"))[0])]
+
+
+async def test_many_readers_come_at_once(registries: Registries) -> None:
+    """As in a rollout: more than a client of Redis opens connections by itself."""
+    here, there = await registries(2, RunLimits())
+    said = Said()
+    run = start(here, said)
+
+    async def read() -> list[tuple[int, bytes]]:
+        return await numbered(await there.find(run.id, ALICE))  # type: ignore[arg-type]
+
+    readers = [asyncio.create_task(read()) for _ in range(300)]
+    said.say("a")
+    # Each of them waits for the rest, on a connection of its own; so does who listens to signals.
+    waiting = there._peers._store._waiting.connection_pool  # type: ignore[union-attr]
+    await wait_until(lambda: len(waiting._in_use_connections) > len(readers), 30)
+    said.say("b")
+    said.end()
+    whole = [(1, SEED(TextDelta("a"))[0]), (2, SEED(TextDelta("b"))[0])]
+    assert await asyncio.gather(*readers) == [whole] * len(readers)
 
 
 async def test_silence_gives_heartbeats(registries: Registries) -> None:
