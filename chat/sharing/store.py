@@ -1,12 +1,12 @@
 """The Valkey or Redis that processes share: the few commands that are used, each with a bound, and one error."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -16,7 +16,7 @@ from core.errors import Unavailable
 # Seconds for an ordinary command; beside it, a command that waits may take as long as it is told to.
 ANSWER_SECONDS = 2.0
 # Connections. Ordinary commands take turns on a few; one that waits, for each reader of a run, is busy for that long.
-MAX_QUICK = 32
+MAX_QUICK = 64
 MAX_WAITING = 10_000
 # What is read of a stream at once: bounds the memory of a reader that is far behind.
 MAX_ENTRIES = 256
@@ -55,16 +55,17 @@ class Store:
         """`url`: `redis://[user:password@]host:port/db`, `rediss://` with TLS. Raises ValueError."""
         once = Retry(NoBackoff(), 0)  # who calls knows better when to try again
         self._quick = Redis.from_pool(
-            BlockingConnectionPool.from_url(
+            ConnectionPool.from_url(
                 url,
                 max_connections=MAX_QUICK,
-                timeout=ANSWER_SECONDS,
                 protocol=2,
                 retry=once,
                 socket_timeout=ANSWER_SECONDS,
                 socket_connect_timeout=ANSWER_SECONDS,
             )
         )
+        # The client has a pool that lets callers wait, for a time that many of them at once use up.
+        self._turn = asyncio.Semaphore(MAX_QUICK)
         self._waiting = Redis.from_pool(
             ConnectionPool.from_url(
                 url,
@@ -77,40 +78,45 @@ class Store:
             )
         )
 
+    @asynccontextmanager
+    async def _quickly(self) -> AsyncIterator[None]:
+        async with self._turn:
+            with _reaching():
+                yield
+
     async def now(self) -> float:
         """The store's clock, which entry ids are made from: seconds since 1970."""
-        with _reaching():
+        async with self._quickly():
             answer: Any = await self._quick.time()
         seconds, micros = answer
         return int(seconds) + int(micros) / 1e6
 
     async def add(self, stream: str, fields: Mapping[Any, Any], *, longest: int) -> None:
         """An entry with the next id; of more than about `longest` the oldest go."""
-        with _reaching():
+        async with self._quickly():
             await self._quick.xadd(stream, dict(fields), maxlen=longest, approximate=True)
 
     async def add_all(self, additions: Sequence[Addition]) -> list[Written]:
         """Write in one round trip. What an earlier attempt has written counts as written."""
-        with _reaching():
-            async with self._quick.pipeline(transaction=False) as pipeline:
-                for addition in additions:
-                    pipeline.xadd(
-                        addition.stream,
-                        dict(addition.fields),
-                        id=addition.entry_id,
-                        nomkstream=not addition.begins,
-                    )
-                    if addition.expires is not None:
-                        pipeline.expire(addition.stream, addition.expires)
-                answers = iter(await pipeline.execute(raise_on_error=False))
+        async with self._quickly(), self._quick.pipeline(transaction=False) as pipeline:
+            for addition in additions:
+                pipeline.xadd(
+                    addition.stream,
+                    dict(addition.fields),
+                    id=addition.entry_id,
+                    nomkstream=not addition.begins,
+                )
+                if addition.expires is not None:
+                    pipeline.expire(addition.stream, addition.expires)
+            answers = iter(await pipeline.execute(raise_on_error=False))
         return [_written(next(answers), addition.expires is None or next(answers)) for addition in additions]
 
     async def first(self, stream: str) -> Entry | None:
-        with _reaching():
+        async with self._quickly():
             return next(_entries(await self._quick.xrange(stream, count=1)), None)
 
     async def last(self, stream: str) -> Entry | None:
-        with _reaching():
+        async with self._quickly():
             return next(_entries(await self._quick.xrevrange(stream, count=1)), None)
 
     async def read(self, stream: str, after: str, *, within: float) -> list[Entry]:
@@ -123,12 +129,12 @@ class Store:
         return [entry for _, entries in found for entry in _entries(entries)]
 
     async def set(self, name: str, value: str, *, expires: int) -> None:
-        with _reaching():
+        async with self._quickly():
             await self._quick.set(name, value, ex=expires)
 
     async def exist(self, *names: str) -> bool:
         """Whether all of them do."""
-        with _reaching():
+        async with self._quickly():
             return int(await self._quick.exists(*names)) == len(names)
 
     async def aclose(self) -> None:
