@@ -122,6 +122,8 @@ VALUES = {
     "environment": "prod",
     "domain_name": "chat.example.edu",
     "state_backend": "dynamodb",
+    "roll_platform_costs": True,
+    "import_platform_usage_hours": 6,
     "api_base_url": "https://api.example.edu",
     "agent_endpoint": "https://agents.example.edu/run",
     "cognito_user_pool_id": "us-east-1_AbCdEfGhI",
