@@ -132,8 +132,11 @@ def _deliver_until_killed(now: datetime, progress: int) -> NoReturn:
 
 
 def audit() -> None:
-    now = START.replace(hour=22)
-    Deliverer(tables()).deliver_some(now, 10_000)
+    now, deliverer = START.replace(hour=22), Deliverer(tables())
+    # One round ends when its time is over, and gives back what it has not tried.
+    while Delivery.objects.exists() and now < START.replace(hour=23):
+        deliverer.deliver_some(now, 10_000)
+        now += timedelta(minutes=1)
     say(json.dumps({"rows": UsageRecord.objects.count(), "waiting": Delivery.objects.count(), "wrong": _wrong()}))
 
 
