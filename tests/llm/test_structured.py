@@ -320,9 +320,9 @@ def test_names_that_look_like_keywords_are_names() -> None:
     check_answer('{"$ref": {"$ref": "x"}}', CheckedSchema.of(schema))
 
 
-def doubling(levels: int) -> dict[str, Any]:
+def doubling(levels: int, leaf: Any = None) -> dict[str, Any]:
     below = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(levels)}
-    return {"$ref": "#/$defs/d0", "$defs": {**below, f"d{levels}": {}}}
+    return {"$ref": "#/$defs/d0", "$defs": {**below, f"d{levels}": leaf or {}}}
 
 
 BY_DEPTH = {"$ref": "#/$defs/n", "$defs": {"n": {"allOf": [{"properties": {"a": {"$ref": "#/$defs/n"}}}] * 2}}}
@@ -333,6 +333,9 @@ def test_exponential_schemas_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> 
     started = time.thread_time()
     with pytest.raises(BadRequest, match="too long to check"):
         CheckedSchema.of(doubling(60))
+    with pytest.raises(BadRequest, match="too long to check"):
+        # Few keywords, each with much to compare.
+        CheckedSchema.of(doubling(10, {"not": {"enum": list(range(5_000))}}))
     with pytest.raises(BadRequest, match="too long to check"):
         check_answer('{"a":' * 60 + "1" + "}" * 60, CheckedSchema.of(BY_DEPTH))
     assert time.thread_time() - started < 2
