@@ -35,6 +35,9 @@ class TracedDjango:
                 if message["status"] >= _FAILED:
                     span.fail(str(message["status"]))
             await send(message)
+            # What Django has yet to do then, in its threads, is no longer the answer, and nobody waits for it.
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                span.end()
 
         try:
             with span.current():

@@ -53,7 +53,7 @@ def trace_id() -> str:
 
 
 class Span:
-    """One piece of work, or nothing while traces are off. `end` it once."""
+    """One piece of work, or nothing while traces are off and after its `end`."""
 
     __slots__ = ("_inner",)
 
@@ -70,8 +70,9 @@ class Span:
             _tools.fail(self._inner, code)
 
     def end(self) -> None:
-        if self._inner is not None:
-            self._inner.end()
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.end()
 
     @contextmanager
     def current(self) -> Iterator[None]:

@@ -9,7 +9,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from accounts.api.asgi import Message as Part
+from accounts.api.asgi import Receive, Scope, Send
 from amplify_chat import tracing as sdk
+from amplify_chat.traced_django import TracedDjango
 from core import tracing
 from core.errors import ModelUnreachable
 from llm.events import Event, Finished, TextDelta, Usage, UsageReported
@@ -104,6 +107,28 @@ async def test_a_failure_has_our_code_and_no_vendors_words(memory: InMemorySpanE
 async def test_who_reads_an_answer_is_not_inside_its_span(memory: InMemorySpanExporter) -> None:
     async for _ in Traced(Answering()).stream(REQUEST):
         assert tracing.trace_id() == ""
+
+
+async def test_an_answer_is_over_with_its_last_byte_and_not_with_what_django_does_then(
+    memory: InMemorySpanExporter,
+) -> None:
+    sent, ended = [], []
+
+    async def django(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await send({"type": "http.response.body", "body": b"b"})
+        ended.extend(await finished(memory))
+
+    async def send(part: Part) -> None:
+        sent.append(part)
+
+    async def receive() -> Part:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "path": "/login/", "method": "GET", "headers": []}
+    await TracedDjango(django)(scope, receive, send)
+    assert (len(sent), ended) == (3, ["GET /login/"])
 
 
 class Hanging(SpanExporter):

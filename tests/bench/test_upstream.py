@@ -32,7 +32,8 @@ async def _post(upstream: Upstream, body: dict[str, Any], key: str) -> tuple[int
             rest = b""
             async for data, ends_chunk in answer.content.iter_chunks():
                 rest += data
-                if ends_chunk:
+                # The last chunk, of length zero, is told only where it comes by itself.
+                if ends_chunk and rest:
                     chunks, rest = [*chunks, rest], b""
             found = {name.lower(): value for name, value in answer.headers.items()}
             return answer.status, found, [*chunks, rest] if rest else chunks
