@@ -51,6 +51,8 @@ from usage.stored_limits import StoredLimits
 if TYPE_CHECKING:
     from amplify_chat.tracing import Tracing
     from chat.sharing.peers import Peers
+    from core.shared_store import SharedStore
+    from usage.shared_rates import SharedRates
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +99,9 @@ class Wiring:
             keep=env.run_keep_seconds,
             heartbeat=env.heartbeat_seconds,
         )
-        self._peers = _peers(env, self._run_limits)
+        self._store = _shared_store(env)
+        self._peers = _peers(self._store, self._run_limits)
+        self._shared_rates = _shared_rates(self._store)
         self.service = self._service()
 
     def _service(self) -> ChatService:
@@ -111,7 +115,7 @@ class Wiring:
             ),
             assistants=AssistantRegistry([DefaultAssistant()]),
             runs=RunRegistry(self._run_limits, self._peers),
-            admissions=Admissions(self.books, self._budgets, _rate_limiter(env)),
+            admissions=Admissions(self.books, self._budgets, _rate_limiter(env, self._shared_rates)),
             metered_for=self._metered_for,
             allowed_origins=env.allowed_origins,
             default_form=env.stream_format,
@@ -183,12 +187,18 @@ class Wiring:
         self._jobs.start()
         if self._peers is not None:
             self._peers.start(self.service.runs.hear)
+        if self._shared_rates is not None:
+            self._shared_rates.start()
 
     async def aclose(self) -> None:
         """After the last run: write what is left to write, close what is open."""
         await self._jobs.aclose()
         if self._peers is not None:
             await self._peers.aclose()
+        if self._shared_rates is not None:
+            await self._shared_rates.aclose()
+        if self._store is not None:
+            await self._store.aclose()
         await self.books.aclose()
         if self.platform_books is not None:
             await self.platform_books.aclose()
@@ -214,16 +224,33 @@ def _tracing(env: Env) -> "Tracing | None":
     return made
 
 
-def _peers(env: Env, limits: RunLimits) -> "Peers | None":
+def _shared_store(env: Env) -> "SharedStore | None":
     if not env.redis_url:
         return None
-    from chat.sharing.peers import Peers  # noqa: PLC0415 - nobody pays for what is off
+    from core.shared_store import SharedStore  # noqa: PLC0415 - nobody pays for what is off
 
-    return Peers(env.redis_url, limits)
+    return SharedStore(env.redis_url)
 
 
-def _rate_limiter(env: Env) -> RateLimiter:
+def _peers(store: "SharedStore | None", limits: RunLimits) -> "Peers | None":
+    if store is None:
+        return None
+    from chat.sharing.peers import Peers  # noqa: PLC0415 - as above
+
+    return Peers(store, limits)
+
+
+def _shared_rates(store: "SharedStore | None") -> "SharedRates | None":
+    if store is None:
+        return None
+    from usage.shared_rates import SharedRates  # noqa: PLC0415 - as above
+
+    return SharedRates(store)
+
+
+def _rate_limiter(env: Env, shared: "SharedRates | None") -> RateLimiter:
     return RateLimiter(
+        shared=shared,
         user=Rates(
             requests_per_minute=env.user_requests_per_minute,
             tokens_per_minute=env.user_tokens_per_minute,

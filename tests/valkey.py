@@ -1,6 +1,7 @@
 """A Valkey in a process of its own, on a port that it keeps when it is started again."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -33,6 +34,15 @@ class Valkey:
             connection.sendall(b"PING\r\n")
             return connection.recv(7) == b"+PONG\r\n"
         return False
+
+    def pause(self) -> None:
+        """Connections stay, and nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         if self._process is not None:

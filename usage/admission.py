@@ -112,7 +112,7 @@ class Admissions:
 
         Raises TooManyRequests, BudgetExceeded; Unavailable when nobody can tell. Call `end` when the run has ended.
         """
-        slot = self._rates.begin(principal)
+        slot = await self._rates.begin(principal)
         try:
             lines = await self._budgets.lines_for(principal, tighter=tighter)
             admission = Admission(self.books, principal, lines, slot, request_id=request_id)

@@ -1,22 +1,28 @@
-"""Limits on how fast and how much at once, per user and per API key; kept in the memory of each process.
+"""Limits on how fast and how much at once, per user and per API key.
 
-With several processes behind a load balancer each lets through as much as it is set to. Nothing is shared, because a
-limit that protects the service must cost nothing; what may be *spent* is exact across processes (`usage.books`).
+Each process counts what it lets through itself, in its memory, which costs nothing. Where processes share a store, they
+count together as well (`usage.shared_rates`); while it is away, each again counts alone.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from accounts.principal import Principal
 from core.errors import TooManyRequests
+from core.ids import new_uuid
+
+if TYPE_CHECKING:  # nobody pays for what is off
+    from usage.shared_rates import SharedRates
 
 MINUTE = 60.0
+SOON = 0.001
+"""So little (seconds) is a rounding error: who has waited as told gets in."""
 # Subjects that are remembered before those at rest are forgotten.
 _TIDY_AT = 10_000
-# So little (seconds) is a rounding error: who has waited as told gets in.
-_SOON = 0.001
 # When the next of several runs will end nobody knows; a second is not long.
 _RUN_RETRY_SECONDS = 1.0
 
@@ -30,6 +36,47 @@ class Rates:
     """Input and output together: estimated when a call begins, corrected when it ends."""
     concurrent_runs: int = 0
 
+    def limits(self, subject: str, whom: str) -> "Iterator[Limit]":
+        """Those that are set, for one subject."""
+        if self.concurrent_runs:
+            yield Limit("runs", self.concurrent_runs, subject, whom)
+        if self.requests_per_minute:
+            yield Limit("requests", self.requests_per_minute, subject, whom)
+        if self.tokens_per_minute:
+            yield Limit("tokens", self.tokens_per_minute, subject, whom)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit of one subject."""
+
+    what: Literal["runs", "requests", "tokens"]
+    most: int
+    """At once, or a minute."""
+    subject: str
+    whom: str
+    """The subject, as it is spoken to."""
+
+    @cached_property
+    def name(self) -> str:
+        return f"{self.what}:{self.subject}"
+
+    @property
+    def seconds_a_unit(self) -> float:
+        return MINUTE / self.most
+
+    def refusal(self, wait: float) -> TooManyRequests:
+        """`wait`: seconds; 0 where nobody knows."""
+        if self.what == "runs":
+            message = f"{self.most} answers at once is the most for {self.whom}. Wait for one to end, or stop one."
+            return TooManyRequests(message, retry_after=_RUN_RETRY_SECONDS)
+        message = f"{self.most:,} {self.what} a minute is the most for {self.whom}. Try again in {wait:.0f} s."
+        return TooManyRequests(message, retry_after=wait)
+
+
+Waits = Mapping[Limit, float]
+"""Limits that let nothing through now, each with the seconds until it does (0: nobody knows)."""
+
 
 class Pace:
     """So many units a minute for each subject, as a generic cell rate: a minute's worth at once, then evenly.
@@ -37,110 +84,139 @@ class Pace:
     Whoever has any left may go on, also for more than is left; who is then in debt waits until it is paid off.
     """
 
-    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
-        self._seconds_a_unit = MINUTE / per_minute
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._paid_off: dict[str, float] = {}
-        """When each subject's units will all have come back."""
+        """When each limit's units will all have come back."""
 
-    def wait(self, subject: str) -> float:
+    def wait(self, limit: Limit) -> float:
         """Seconds until the subject may go on; 0 for now."""
-        ahead = self._paid_off.get(subject, 0.0) - self._clock()
-        wait = ahead - MINUTE + self._seconds_a_unit
-        return wait if wait > _SOON else 0.0
+        ahead = self._paid_off.get(limit.name, 0.0) - self._clock()
+        wait = ahead - MINUTE + limit.seconds_a_unit
+        return wait if wait > SOON else 0.0
 
-    def take(self, subject: str, units: float) -> None:
+    def take(self, limit: Limit, units: float) -> None:
         """Negative units are given back."""
         if len(self._paid_off) > _TIDY_AT:
             now = self._clock()
             self._paid_off = {name: until for name, until in self._paid_off.items() if until > now}
-        self._paid_off[subject] = max(self._paid_off.get(subject, 0.0), self._clock()) + units * self._seconds_a_unit
+        begun = max(self._paid_off.get(limit.name, 0.0), self._clock())
+        self._paid_off[limit.name] = begun + units * limit.seconds_a_unit
 
 
-class _Subjects:
-    """All users, or all keys."""
+class OwnRates:
+    """What this process has let through."""
 
-    def __init__(self, what: str, rates: Rates, clock: Callable[[], float]) -> None:
-        self.what = what
-        self.rates = rates
-        self.requests = Pace(rates.requests_per_minute, clock) if rates.requests_per_minute else None
-        self.tokens = Pace(rates.tokens_per_minute, clock) if rates.tokens_per_minute else None
-        self.running: Counter[str] = Counter()
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._running: Counter[str] = Counter()
+        self._pace = Pace(clock)
 
-    def refusals(self, subject: str) -> Iterator[TooManyRequests]:
-        """Why the subject may not go on now."""
-        most = self.rates.concurrent_runs
-        if most and self.running[subject] >= most:
-            yield TooManyRequests(
-                f"{most} answers at once is the most for {self.what}. Wait for one to end, or stop one.",
-                retry_after=_RUN_RETRY_SECONDS,
-            )
-        if self.requests is not None and (wait := self.requests.wait(subject)):
-            yield self._too_many("requests", self.rates.requests_per_minute, wait)
-        if self.tokens is not None and (wait := self.tokens.wait(subject)):
-            yield self._too_many("tokens", self.rates.tokens_per_minute, wait)
+    def waits(self, limits: Sequence[Limit]) -> Waits:
+        found: dict[Limit, float] = {}
+        for limit in limits:
+            if limit.what != "runs":
+                if wait := self._pace.wait(limit):
+                    found[limit] = wait
+            elif self._running[limit.name] >= limit.most:
+                found[limit] = 0.0
+        return found
 
-    def _too_many(self, units: str, most: int, wait: float) -> TooManyRequests:
-        return TooManyRequests(
-            f"{most:,} {units} a minute is the most for {self.what}. Try again in {wait:.0f} s.", retry_after=wait
-        )
+    def begin(self, limits: Sequence[Limit]) -> None:
+        self._count(limits, 1)
 
-    def begin(self, subject: str) -> None:
-        if self.rates.concurrent_runs:
-            self.running[subject] += 1
-        if self.requests is not None:
-            self.requests.take(subject, 1)
+    def take_back(self, limits: Sequence[Limit]) -> None:
+        """It has not begun after all."""
+        self._count(limits, -1)
+        self._forget_idle(limits)
 
-    def use(self, subject: str, tokens: int) -> None:
-        if self.tokens is not None and tokens:
-            self.tokens.take(subject, tokens)
+    def use(self, limits: Sequence[Limit], tokens: int) -> None:
+        for limit in limits:
+            if limit.what == "tokens" and tokens:
+                self._pace.take(limit, tokens)
 
-    def end(self, subject: str) -> None:
-        if self.rates.concurrent_runs:
-            self.running[subject] -= 1
-            if not self.running[subject]:
-                del self.running[subject]
+    def end(self, limits: Sequence[Limit]) -> None:
+        for limit in limits:
+            if limit.what == "runs":
+                self._running[limit.name] -= 1
+        self._forget_idle(limits)
+
+    def _count(self, limits: Sequence[Limit], runs: int) -> None:
+        for limit in limits:
+            if limit.what == "runs":
+                self._running[limit.name] += runs
+            elif limit.what == "requests":
+                self._pace.take(limit, runs)
+
+    def _forget_idle(self, limits: Sequence[Limit]) -> None:
+        for limit in limits:
+            if not self._running[limit.name]:
+                del self._running[limit.name]
 
 
 class RateLimiter:
     def __init__(
-        self, *, user: Rates | None = None, key: Rates | None = None, clock: Callable[[], float] = time.monotonic
-    ):
-        """`clock` tells seconds."""
-        self._users = _Subjects("you", user or Rates(), clock)
-        self._keys = _Subjects("this API key", key or Rates(), clock)
+        self,
+        *,
+        user: Rates | None = None,
+        key: Rates | None = None,
+        shared: "SharedRates | None" = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`shared`: what other processes have let through counts too. `clock` tells seconds."""
+        self._user, self._key = user or Rates(), key or Rates()
+        self._own = OwnRates(clock)
+        self._shared = shared
 
-    def begin(self, principal: Principal) -> "Slot":
+    async def begin(self, principal: Principal) -> "Slot":
         """Let a run begin. Raises TooManyRequests with the seconds to wait."""
-        subjects = list(self._subjects(principal))
-        refusals = [refusal for kind, subject in subjects for refusal in kind.refusals(subject)]
-        if refusals:
-            # The longest, so that who waits as told gets in.
-            raise max(refusals, key=lambda refusal: refusal.retry_after)
-        return Slot(subjects)
+        limits = list(self._limits(principal))
+        # What is too much for this process alone is too much, and nobody else need be asked.
+        _check(self._own.waits(limits))
+        self._own.begin(limits)
+        slot = Slot(limits, self._own, self._shared)
+        if self._shared is not None and limits:
+            try:
+                waits = await self._shared.begin(slot.id, limits)
+            except BaseException:
+                slot.end()
+                raise
+            if waits:
+                self._own.take_back(limits)
+                _check(waits)
+        return slot
 
-    def _subjects(self, principal: Principal) -> Iterator[tuple[_Subjects, str]]:
-        yield self._users, principal.user_id
+    def _limits(self, principal: Principal) -> Iterator[Limit]:
+        yield from self._user.limits(f"user:{principal.user_id}", "you")
         if principal.api_key_id is not None:
-            yield self._keys, principal.api_key_id
+            yield from self._key.limits(f"key:{principal.api_key_id}", "this API key")
+
+
+def _check(waits: Waits) -> None:
+    if waits:
+        # The longest, so that who waits as told gets in.
+        raise max(
+            (limit.refusal(wait) for limit, wait in waits.items()),
+            key=lambda refusal: refusal.retry_after,
+        )
 
 
 class Slot:
     """One run's place; call `end` when it has ended, more than once if need be."""
 
-    def __init__(self, subjects: "list[tuple[_Subjects, str]]") -> None:
-        self._subjects = subjects
-        for kind, subject in subjects:
-            kind.begin(subject)
+    def __init__(self, limits: Sequence[Limit], own: OwnRates, shared: "SharedRates | None") -> None:
+        self.id = new_uuid().hex
+        self._limits, self._own, self._shared = limits, own, shared
         self._ended = False
 
     def use(self, tokens: int) -> None:
         """Tokens of its calls, as soon as they are known or reckoned with; negative ones are given back."""
-        for kind, subject in self._subjects:
-            kind.use(subject, tokens)
+        self._own.use(self._limits, tokens)
+        if self._shared is not None:
+            self._shared.use(self._limits, tokens)
 
     def end(self) -> None:
         if not self._ended:
             self._ended = True
-            for kind, subject in self._subjects:
-                kind.end(subject)
+            self._own.end(self._limits)
+            if self._shared is not None:
+                self._shared.end(self.id, self._limits)

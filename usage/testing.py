@@ -2,6 +2,7 @@
 transaction, and one that is away."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,7 +19,7 @@ from usage.database import Database
 from usage.journal import Journal
 from usage.limits import Line
 from usage.models import Reservation, UsageRecord
-from usage.rate_limits import RateLimiter
+from usage.rate_limits import OwnRates, Slot
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class RecordingBooks(Books):
 
 def admitted(books: Books, principal: Principal, lines: Sequence[Line] = ()) -> Admission:
     """A run that was admitted."""
-    return Admission(books, principal, lines, RateLimiter().begin(principal), request_id="")
+    return Admission(books, principal, lines, Slot([], OwnRates(time.monotonic), None), request_id="")
 
 
 class DatabaseAtHand(Database):

@@ -14,8 +14,8 @@ import orjson
 import structlog
 
 from chat.runs import ConductedRun, RunLimits
-from chat.sharing.store import Addition, Fields, Store, StoreAway, Written
 from chat.wire import Frame
+from core.shared_store import Addition, Fields, SharedStore, StoreAway, Written
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ def frames_of(fields: Fields) -> list[Frame]:
 class LogWriter:
     """Writes the logs of this process's runs to the store, behind the runs' backs."""
 
-    def __init__(self, store: Store, process_id: str, limits: RunLimits) -> None:
+    def __init__(self, store: SharedStore, process_id: str, limits: RunLimits) -> None:
         self._store = store
         self._process_id = process_id
         self._limits = limits

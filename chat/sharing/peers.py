@@ -10,10 +10,10 @@ from chat.runs import ConductedRun, Run, RunLimits
 from chat.sharing.logs import AGAIN_SECONDS, PAUSE_SECONDS, LogWriter
 from chat.sharing.shared_run import SharedRun, process_key
 from chat.sharing.signals import Signal, Signals
-from chat.sharing.store import Store, StoreAway
 from chat.wire import Frame
 from core.aio import TaskSet
 from core.ids import new_uuid
+from core.shared_store import SharedStore, StoreAway
 
 log = structlog.get_logger(__name__)
 
@@ -25,11 +25,10 @@ LAST_WORDS_SECONDS = 3.0
 
 
 class Peers:
-    def __init__(self, url: str, limits: RunLimits) -> None:
-        """`url`: REDIS_URL. Raises ValueError."""
+    def __init__(self, store: SharedStore, limits: RunLimits) -> None:
         self._limits = limits
         self._process_id = new_uuid().hex
-        self._store = Store(url)
+        self._store = store
         self._signals = Signals(self._store, self._process_id)
         self._writer = LogWriter(self._store, self._process_id, limits)
         self._tasks = TaskSet()
@@ -100,4 +99,3 @@ class Peers:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await self._writer.write_news()
-        await self._store.aclose()

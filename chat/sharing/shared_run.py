@@ -11,8 +11,8 @@ import orjson
 from chat.runlog import Batch
 from chat.runs import Run, RunLimits
 from chat.sharing.logs import AGAIN_SECONDS, frames_of, number_of, stream_of
-from chat.sharing.store import Entry, Store, StoreAway
 from core.errors import Unavailable
+from core.shared_store import Entry, SharedStore, StoreAway
 from llm.events import Usage
 
 # How often somebody who hears nothing asks whether the process that should say something lives.
@@ -39,7 +39,7 @@ class Head:
 
 
 class SharedRun(Run):
-    def __init__(self, store: Store, run_id: str, head: Head, *, limits: RunLimits, following: Following) -> None:
+    def __init__(self, store: SharedStore, run_id: str, head: Head, *, limits: RunLimits, following: Following) -> None:
         super().__init__(run_id=run_id, owner=head.owner)
         self._store = store
         self._head = head
@@ -51,7 +51,9 @@ class SharedRun(Run):
         self._missing_since: float | None = None
 
     @classmethod
-    async def find(cls, store: Store, run_id: str, *, limits: RunLimits, following: Following) -> "SharedRun | None":
+    async def find(
+        cls, store: SharedStore, run_id: str, *, limits: RunLimits, following: Following
+    ) -> "SharedRun | None":
         """None if no process has it. Raises StoreAway."""
         entry = await store.first(stream_of(run_id))
         if entry is None:

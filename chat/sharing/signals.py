@@ -15,7 +15,7 @@ import structlog
 from core.errors import Unavailable
 
 if TYPE_CHECKING:  # nobody pays for the client of a store that is not there
-    from chat.sharing.store import Fields, Store
+    from core.shared_store import Fields, SharedStore
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class Signal:
 
 
 class Signals:
-    def __init__(self, store: "Store", process_id: str) -> None:
+    def __init__(self, store: "SharedStore", process_id: str) -> None:
         self._store = store
         self._me = process_id.encode()
 

@@ -23,9 +23,9 @@ from chat.sharing import logs, shared_run
 from chat.sharing.peers import Peers
 from chat.sharing.shared_run import SharedRun
 from chat.sharing.signals import STREAM
-from chat.sharing.store import Addition, Store, StoreAway
 from chat.wire import SEED
 from core.errors import NotFound, Unavailable
+from core.shared_store import Addition, SharedStore, StoreAway
 from llm.events import Event, TextDelta, Usage
 from tests.harness import wait_until
 from tests.valkey import Valkey, running_valkey
@@ -41,8 +41,8 @@ def valkey() -> Iterator[Valkey]:
 
 
 @asynccontextmanager
-async def store_of(valkey: Valkey) -> AsyncIterator[Store]:
-    store = Store(valkey.url)
+async def store_of(valkey: Valkey) -> AsyncIterator[SharedStore]:
+    store = SharedStore(valkey.url)
     try:
         yield store
     finally:
@@ -50,7 +50,7 @@ async def store_of(valkey: Valkey) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-async def store(valkey: Valkey) -> AsyncIterator[Store]:
+async def store(valkey: Valkey) -> AsyncIterator[SharedStore]:
     async with store_of(valkey) as store:
         yield store
 
@@ -68,7 +68,7 @@ async def registries(valkey: Valkey) -> AsyncIterator[Registries]:
         async def make(count: int, limits: RunLimits = LIMITS) -> list[RunRegistry]:
             made = []
             for _ in range(count):
-                peers = Peers(valkey.url, limits)
+                peers = Peers(await stack.enter_async_context(store_of(valkey)), limits)
                 registry = RunRegistry(limits, peers)
                 peers.start(registry.hear)
                 stack.push_async_callback(peers.aclose)
@@ -128,7 +128,9 @@ async def test_a_run_reads_the_same_everywhere(registries: Registries) -> None:
         await there.find(run.id, Principal(user_id="mallory"))
 
 
-async def test_a_reader_that_is_ahead_of_the_store_gets_what_follows(registries: Registries, store: Store) -> None:
+async def test_a_reader_that_is_ahead_of_the_store_gets_what_follows(
+    registries: Registries, store: SharedStore
+) -> None:
     """It has three frames of this process, of which the store has one."""
     here, there = await registries(2)
     said = Said()
@@ -215,7 +217,7 @@ async def test_a_kill_here_is_told_to_runs_of_the_same_id_elsewhere(registries: 
     assert not three._early_kills
 
 
-async def test_a_signal_that_nobody_understands_stops_nothing(registries: Registries, store: Store) -> None:
+async def test_a_signal_that_nobody_understands_stops_nothing(registries: Registries, store: SharedStore) -> None:
     one, two = await registries(2)
     await store.add(STREAM, {"from": b"newer", "signal": b'{"kind":"dance","partner":1}'}, longest=100)
     await one.kill(ALICE, "after")
@@ -231,7 +233,7 @@ async def test_a_killed_run_that_never_began_is_read_elsewhere_as_killed(registr
 
 
 async def test_a_lost_process_is_told_and_an_outage_is_not(
-    registries: Registries, valkey: Valkey, store: Store, monkeypatch: pytest.MonkeyPatch
+    registries: Registries, valkey: Valkey, store: SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_run, "LOST_SECONDS", 0.5)
     (here,) = await registries(1)
@@ -243,7 +245,7 @@ async def test_a_lost_process_is_told_and_an_outage_is_not(
     assert found.reason == "shut_down" and isinstance(found.error, Unavailable)
 
 
-async def test_a_gap_is_an_error_and_no_shorter_answer(registries: Registries, store: Store) -> None:
+async def test_a_gap_is_an_error_and_no_shorter_answer(registries: Registries, store: SharedStore) -> None:
     """A Valkey that failed over may have lost its latest entries, while the writer goes on after them."""
     (here,) = await registries(1)
     run = "run_with_a_gap"
@@ -294,8 +296,8 @@ async def _unfollowed(run_id: str) -> AsyncIterator[None]:
     yield
 
 
-async def _write(writer: logs.LogWriter, store: Store, *, arrives: bool, confirmed: bool) -> None:
-    class Unreliable(Store):
+async def _write(writer: logs.LogWriter, store: SharedStore, *, arrives: bool, confirmed: bool) -> None:
+    class Unreliable(SharedStore):
         def __init__(self) -> None:
             """Uses the other one's connections."""
 
@@ -310,7 +312,7 @@ async def _write(writer: logs.LogWriter, store: Store, *, arrives: bool, confirm
     writer._store = store
 
 
-async def test_an_emptied_store_gets_the_whole_log_again(valkey: Valkey, store: Store) -> None:
+async def test_an_emptied_store_gets_the_whole_log_again(valkey: Valkey, store: SharedStore) -> None:
     run = ConductedRun(principal=ALICE, request_id="", limits=LIMITS)
     writer = logs.LogWriter(store, "me", LIMITS)
     writer.share(run, if_lost=())
@@ -326,7 +328,7 @@ async def test_an_emptied_store_gets_the_whole_log_again(valkey: Valkey, store: 
 
 
 async def test_logs_of_ended_runs_do_not_pile_up_while_the_store_is_away() -> None:
-    store = Store("redis://127.0.0.1:1/0")
+    store = SharedStore("redis://127.0.0.1:1/0")
     limits = RunLimits(keep=0.05)
     writer = logs.LogWriter(store, "me", limits)
     run = ConductedRun(principal=ALICE, request_id="", limits=limits)
@@ -341,7 +343,7 @@ async def test_logs_of_ended_runs_do_not_pile_up_while_the_store_is_away() -> No
 
 
 async def test_the_secret_in_the_address_is_in_no_error() -> None:
-    store = Store("redis://user:sk-canary-4f1d@127.0.0.1:1/0")
+    store = SharedStore("redis://user:sk-canary-4f1d@127.0.0.1:1/0")
     with pytest.raises(StoreAway) as caught:
         await store.now()
     seen: BaseException | None = caught.value
@@ -366,10 +368,10 @@ async def test_tls_is_spoken_and_the_certificate_checked(valkey: Valkey, tmp_pat
     server.load_cert_chain(certificate)
     async with await asyncio.start_server(partial(_to, valkey.port), "localhost", 0, ssl=server) as proxy:
         port = proxy.sockets[0].getsockname()[1]
-        trusting = Store(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}")
+        trusting = SharedStore(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}")
         assert await trusting.now() > 0
         await trusting.aclose()
-        unknown = Store(f"rediss://localhost:{port}/0")
+        unknown = SharedStore(f"rediss://localhost:{port}/0")
         with pytest.raises(StoreAway) as caught:
             await unknown.now()
         assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value.__cause__)

@@ -97,3 +97,25 @@ async def test_without_valkey_each_goes_on_alone_and_finds_the_other_again(
 async def _shared(service: Service) -> int:
     metrics = (await service.ask(path="/metrics", method="GET")).raw.decode()
     return int(next(line for line in metrics.splitlines() if line.startswith("amplify_runs_shared ")).split()[1])
+
+
+async def test_limits_hold_across_processes_and_cost_a_paused_valkey_no_answer(
+    upstream: Upstream, tmp_path: Path, valkey: Valkey
+) -> None:
+    with running_pair(tmp_path, upstream, valkey, USER_CONCURRENT_RUNS="2", **PATIENT) as pair:
+        async with pair.one.opened(question(LONG)) as here, pair.other.opened(question(LONG)) as there:
+            assert (here.status, there.status) == (200, 200)
+            for service in (pair.one, pair.other):
+                refused = await service.chat(SHORT)
+                assert (refused.status, refused.json["code"]) == (429, "too_many_requests")
+                assert "2 answers at once is the most for you" in refused.json["error"]
+            valkey.pause()
+            begun = await asyncio.gather(*(service.chat(SHORT) for service in (pair.one, pair.other)))
+            assert [answer.text for answer in begun] == ["w0 w1 w2 "] * 2  # each has its own two
+            valkey.go_on()
+            async with asyncio.timeout(10):
+                while (await pair.one.chat(SHORT)).status != 429:  # noqa: ASYNC110 - until it counts there again
+                    await asyncio.sleep(0.1)
+            await here.content.read()
+            await there.content.read()
+        assert (await pair.one.chat(SHORT)).text == (await pair.other.chat(SHORT)).text == "w0 w1 w2 "

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from core.errors import Unavailable
@@ -48,7 +49,7 @@ Written = Literal["written", "refused", "gone"]
 """`gone`: the entry is none that begins a stream, and there is no stream."""
 
 
-class Store:
+class SharedStore:
     """Opens connections at first use. Errors of the network and of the store are StoreAway."""
 
     def __init__(self, url: str) -> None:
@@ -57,6 +58,7 @@ class Store:
         # The client has a pool that lets callers wait, for a time that many of them at once use up.
         self._turn = asyncio.Semaphore(MAX_QUICK)
         self._waiting = _client(url, connections=MAX_WAITING, within=None)
+        self._scripts: dict[str, AsyncScript] = {}
 
     @asynccontextmanager
     async def _quickly(self) -> AsyncIterator[None]:
@@ -116,6 +118,14 @@ class Store:
         """Whether all of them do."""
         async with self._quickly():
             return int(await self._quick.exists(*names)) == len(names)
+
+    async def run(self, script: str, keys: Sequence[str], arguments: Sequence[str | float], *, within: float) -> Any:
+        """What a script in Lua returns, which nothing else comes between; it is waited for so many seconds."""
+        if script not in self._scripts:
+            self._scripts[script] = self._quick.register_script(script)
+        with _reaching():
+            async with asyncio.timeout(within), self._turn:
+                return await self._scripts[script](keys=keys, args=arguments)
 
     async def aclose(self) -> None:
         await self._quick.aclose()
