@@ -8,10 +8,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -70,13 +72,15 @@ def events_of(raw: bytes) -> list[dict[str, Any]]:
 class Service:
     """A running service. `key` belongs to user `alice`, `stranger` to user `mallory`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, env: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], url: str, env: dict[str, str], folder: Path, keys: "Keys | None" = None
+    ) -> None:
+        """`keys`: those that its database has already."""
         self.process = process
         self.url = url
         self.env = env
         self.folder = folder
-        self.key = self.create_key("alice", "--account", "lab-7")
-        self.stranger = self.create_key("mallory")
+        self.key, self.stranger = keys or create_keys(env)
 
     @property
     def ws_url(self) -> str:
@@ -92,7 +96,7 @@ class Service:
         return len(list(tasks.iterdir())) if tasks.exists() else None
 
     def create_key(self, user: str, *options: str) -> str:
-        return manage(self.env, "create_api_key", "--user", user, *options).strip()
+        return create_key(self.env, user, *options)
 
     def sql(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with closing(sqlite3.connect(self.folder / "db.sqlite3", timeout=10)) as database:
@@ -177,6 +181,40 @@ def manage(env: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
+def create_key(env: dict[str, str], user: str, *options: str) -> str:
+    return manage(env, "create_api_key", "--user", user, *options).strip()
+
+
+Keys = tuple[str, str]
+"""Of alice and mallory."""
+
+
+def create_keys(env: dict[str, str]) -> Keys:
+    return create_key(env, "alice", "--account", "lab-7"), create_key(env, "mallory")
+
+
+@cache
+def _prepared() -> tuple[bytes, Keys]:
+    """An SQLite file that is migrated and has both keys. Made once: each step of it starts Django anew."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = environment(Path(folder))
+        manage(env, "migrate", "--verbosity", "0")
+        keys = create_keys(env)
+        with closing(sqlite3.connect(Path(folder) / "db.sqlite3")) as database:
+            return database.serialize(), keys
+
+
+def _prepare(env: dict[str, str]) -> Keys | None:
+    """Make the database of a service ready, by a copy where that is the same."""
+    scheme, _, path = env["DATABASE_URL"].partition(":///")
+    if scheme == "sqlite" and "STATE_BACKEND" not in env and not Path(path).exists():
+        prepared, keys = _prepared()
+        Path(path).write_bytes(prepared)
+        return keys
+    manage(env, "migrate", "--verbosity", "0")
+    return None
+
+
 def environment(folder: Path, **more: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     return {
@@ -205,12 +243,12 @@ def running_service(
             **env,
         }
     full = environment(folder, **env)
-    manage(full, "migrate", "--verbosity", "0")
+    keys = _prepare(full)
     with (folder / "log").open("wb") as log:
         command = [sys.executable, "manage.py", "serve", "--server", server]
         process = subprocess.Popen(command, cwd=ROOT, env=full, stdout=log, stderr=log, start_new_session=True)
     try:
-        yield Service(process, _address(process, folder / "log"), full, folder)
+        yield Service(process, _address(process, folder / "log"), full, folder, keys)
     finally:
         if process.poll() is None:
             process.terminate()
