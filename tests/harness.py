@@ -189,30 +189,53 @@ Keys = tuple[str, str]
 """Of alice and mallory."""
 
 
+_CREATE_KEYS = """
+from django.core.management import call_command
+call_command("create_api_key", user="alice", account="lab-7")
+call_command("create_api_key", user="mallory")
+"""
+
+
 def create_keys(env: dict[str, str]) -> Keys:
-    return create_key(env, "alice", "--account", "lab-7"), create_key(env, "mallory")
+    alice, mallory = manage(env, "shell", "--verbosity", "0", "-c", _CREATE_KEYS).split()
+    return alice, mallory
 
 
 @cache
-def _prepared() -> tuple[bytes, Keys]:
-    """An SQLite file that is migrated and has both keys. Made once: each step of it starts Django anew."""
+def _migrated() -> bytes:
+    """An SQLite file; made once, as every command starts Django anew."""
     with tempfile.TemporaryDirectory() as folder:
-        env = environment(Path(folder))
-        manage(env, "migrate", "--verbosity", "0")
-        keys = create_keys(env)
-        with closing(sqlite3.connect(Path(folder) / "db.sqlite3")) as database:
-            return database.serialize(), keys
+        manage(environment(Path(folder)), "migrate", "--verbosity", "0")
+        return _content(Path(folder) / "db.sqlite3")
+
+
+@cache
+def _with_keys() -> tuple[bytes, Keys]:
+    """The same with both keys."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "db.sqlite3"
+        file.write_bytes(_migrated())
+        keys = create_keys(environment(Path(folder)))
+        return _content(file), keys
+
+
+def _content(database: Path) -> bytes:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.serialize()
 
 
 def _prepare(env: dict[str, str]) -> Keys | None:
-    """Make the database of a service ready, by a copy where that is the same."""
+    """Make the database of a service ready. Returns the keys that it has."""
     scheme, _, path = env["DATABASE_URL"].partition(":///")
-    if scheme == "sqlite" and "STATE_BACKEND" not in env and not Path(path).exists():
-        prepared, keys = _prepared()
-        Path(path).write_bytes(prepared)
-        return keys
-    manage(env, "migrate", "--verbosity", "0")
-    return None
+    if scheme != "sqlite" or Path(path).exists():
+        manage(env, "migrate", "--verbosity", "0")
+        return None
+    if "STATE_BACKEND" in env:  # keys are in its tables
+        Path(path).write_bytes(_migrated())
+        return None
+    content, keys = _with_keys()
+    Path(path).write_bytes(content)
+    return keys
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:

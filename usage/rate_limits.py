@@ -6,10 +6,10 @@ count together as well (`usage.shared_rates`); while it is away, each again coun
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 from accounts.principal import Principal
 from core.errors import TooManyRequests
@@ -36,21 +36,13 @@ class Rates:
     """Input and output together: estimated when a call begins, corrected when it ends."""
     concurrent_runs: int = 0
 
-    def limits(self, subject: str, whom: str) -> "Iterator[Limit]":
-        """Those that are set, for one subject."""
-        if self.concurrent_runs:
-            yield Limit("runs", self.concurrent_runs, subject, whom)
-        if self.requests_per_minute:
-            yield Limit("requests", self.requests_per_minute, subject, whom)
-        if self.tokens_per_minute:
-            yield Limit("tokens", self.tokens_per_minute, subject, whom)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Limit:
     """One limit of one subject."""
 
-    what: Literal["runs", "requests", "tokens"]
+    what: str
+    """`runs`, `requests` or `tokens`."""
     most: int
     """At once, or a minute."""
     subject: str
@@ -61,7 +53,7 @@ class Limit:
     def name(self) -> str:
         return f"{self.what}:{self.subject}"
 
-    @property
+    @cached_property
     def seconds_a_unit(self) -> float:
         return MINUTE / self.most
 
@@ -72,6 +64,17 @@ class Limit:
             return TooManyRequests(message, retry_after=_RUN_RETRY_SECONDS)
         message = f"{self.most:,} {self.what} a minute is the most for {self.whom}. Try again in {wait:.0f} s."
         return TooManyRequests(message, retry_after=wait)
+
+
+@lru_cache(_TIDY_AT)
+def _limits(rates: Rates, subject: str, whom: str) -> tuple[Limit, ...]:
+    """Those that are set."""
+    figures = {
+        "runs": rates.concurrent_runs,
+        "requests": rates.requests_per_minute,
+        "tokens": rates.tokens_per_minute,
+    }
+    return tuple(Limit(what, most, subject, whom) for what, most in figures.items() if most)
 
 
 Waits = Mapping[Limit, float]
@@ -169,7 +172,7 @@ class RateLimiter:
 
     async def begin(self, principal: Principal) -> "Slot":
         """Let a run begin. Raises TooManyRequests with the seconds to wait."""
-        limits = list(self._limits(principal))
+        limits = self._limits(principal)
         # What is too much for this process alone is too much, and nobody else need be asked.
         _check(self._own.waits(limits))
         self._own.begin(limits)
@@ -185,10 +188,11 @@ class RateLimiter:
                 _check(waits)
         return slot
 
-    def _limits(self, principal: Principal) -> Iterator[Limit]:
-        yield from self._user.limits(f"user:{principal.user_id}", "you")
+    def _limits(self, principal: Principal) -> Sequence[Limit]:
+        limits = _limits(self._user, f"user:{principal.user_id}", "you")
         if principal.api_key_id is not None:
-            yield from self._key.limits(f"key:{principal.api_key_id}", "this API key")
+            limits += _limits(self._key, f"key:{principal.api_key_id}", "this API key")
+        return limits
 
 
 def _check(waits: Waits) -> None:
@@ -204,9 +208,12 @@ class Slot:
     """One run's place; call `end` when it has ended, more than once if need be."""
 
     def __init__(self, limits: Sequence[Limit], own: OwnRates, shared: "SharedRates | None") -> None:
-        self.id = new_uuid().hex
         self._limits, self._own, self._shared = limits, own, shared
         self._ended = False
+
+    @cached_property
+    def id(self) -> str:
+        return new_uuid().hex
 
     def use(self, tokens: int) -> None:
         """Tokens of its calls, as soon as they are known or reckoned with; negative ones are given back."""
