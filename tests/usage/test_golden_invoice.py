@@ -176,7 +176,7 @@ def focus_file(finance: Client) -> Mapping[str, Sums]:
         item(
             micro(line["BilledCost"]), groups=tags.get("groups", "").split(), day=line["ChargePeriodStart"][:10],
             user=line["SubAccountId"], account=line["BillingAccountId"], key=tags.get("api_key", ""),
-            model=line["SkuId"], purpose=tags["purpose"],
+            model=line["ResourceId"], purpose=tags["purpose"],
         )
         for line, tags in found
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
 A charge is what one combination of user, account, key, groups, model, provider, assistant, purpose and outcome has used
 on one UTC day: a row of `Combination`. All mandatory columns are there, the conditional ones that apply, and our own as
-`x_…`. Columns are empty where we know nothing (unit prices: a row sums token classes of several prices).
+`x_…`. Not those of SKUs and unit prices, which may not be empty where they are: a charge sums tokens of several classes
+at several prices.
 """
 
 import json
@@ -24,11 +25,11 @@ COLUMNS = (
     *("BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd"),
     *("BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency"),
     *("ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity", "ConsumedUnit", "ContractedCost"),
-    *("ContractedUnitPrice", "EffectiveCost", "InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingCategory"),
-    *("PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ResourceId", "ResourceName"),
-    *("ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceId", "SubAccountId"),
-    *("SubAccountName", "Tags", "x_Calls", "x_FailedCalls", "x_UnpricedCalls", "x_InputTokens"),
-    *("x_CacheReadTokens", "x_CacheWriteTokens", "x_OutputTokens", "x_FocusVersion"),
+    *("EffectiveCost", "InvoiceIssuerName", "ListCost", "PricingCategory", "PricingQuantity", "PricingUnit"),
+    *("ProviderName", "PublisherName", "ResourceId", "ResourceName", "ServiceCategory", "ServiceName"),
+    *("ServiceSubcategory", "SubAccountId", "SubAccountName", "Tags", "x_Calls", "x_FailedCalls"),
+    *("x_UnpricedCalls", "x_InputTokens", "x_CacheReadTokens", "x_CacheWriteTokens", "x_OutputTokens"),
+    "x_FocusVersion",
 )
 
 
@@ -108,8 +109,6 @@ def _what(charge: Combination) -> dict[str, str]:
         "ServiceName": charge.provider,
         "ResourceId": charge.model_id,
         "ResourceName": charge.model_id,
-        "SkuId": charge.model_id,
-        "SkuMeter": "Tokens",
     }
 
 
