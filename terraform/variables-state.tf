@@ -348,7 +348,7 @@ variable "redis_url_secret_arn" {
 }
 
 variable "cache_node_type" {
-  description = "Size of the Valkey that is made. It holds the logs of running answers, and of those that ended within a minute."
+  description = "Size of the Valkey that is made. It holds the logs of running answers and of those that ended within a minute, and counts of rate limits."
   type        = string
   default     = "cache.t4g.small"
 

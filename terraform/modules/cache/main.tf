@@ -1,4 +1,5 @@
-# Valkey on ElastiCache: where tasks find each other's running answers, so that a kill or a resume may land anywhere.
+# Valkey on ElastiCache: where tasks find each other's running answers, so that a kill or a resume may land anywhere,
+# and where rate limits are counted for all of them.
 # Not in cluster mode: a stream's log and its signals are then at one place, and plain clients work.
 
 locals {
