@@ -193,11 +193,11 @@ def test_a_hang_up_is_recorded_with_its_frame_and_time(upstream: Upstream) -> No
     with _connected(upstream, "mock+tokens=1000+gap=5"):
         upstream.wait_for_calls(lambda calls: bool(calls) and calls[0]["frames_sent"] >= 3)
         assert upstream.stats()["live"] == 1
-    left = time.monotonic()
+        left = time.monotonic()
     call = upstream.wait_until_ended()[0]
     assert call["outcome"] == "hung_up"
     assert 3 <= call["hung_up_at_frame"] < 1000
-    assert abs(call["hung_up_at"] - left) < 0.5
+    assert left <= call["hung_up_at"] <= time.monotonic()
 
 
 def test_cut_resets_in_the_middle_of_a_frame(upstream: Upstream) -> None:
