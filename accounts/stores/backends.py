@@ -3,7 +3,7 @@
 from functools import cache
 
 from django.conf import settings
-from django.test.signals import setting_changed
+from django.core.signals import setting_changed
 
 from accounts.stores import Stores
 

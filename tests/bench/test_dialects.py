@@ -1,6 +1,7 @@
 """Every vendor's language, told apart from its faults: text, tools, thoughts, ends and figures."""
 
 import time
+from contextlib import closing
 from typing import Any
 from urllib.parse import quote
 
@@ -207,9 +208,10 @@ def test_botocores_own_client_understands_bedrock(upstream: Upstream) -> None:
     assert client.converse(modelId="mock", messages=question)["stopReason"] == "end_turn"
     with pytest.raises(client.exceptions.ThrottlingException):
         client.converse(modelId="mock+fault=429", messages=question)
-    broken = client.converse_stream(modelId="mock+fault=error-event", messages=question)
-    with pytest.raises(EventStreamError, match="modelStreamErrorException"):
-        list(broken["stream"])
+    broken = client.converse_stream(modelId="mock+fault=error-event", messages=question)["stream"]
+    # Its connection is nobody's any more: not the pool's, which the client closes.
+    with closing(broken), pytest.raises(EventStreamError, match="modelStreamErrorException"):
+        list(broken)
     assert {call["key_tail"] for call in upstream.calls()} == {"MOCK"}
     client.close()
 

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.test.signals import setting_changed
+from django.core.signals import setting_changed
 
-from core.dynamodb import Table
 from core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from core.dynamodb import Table
 
 _VARIABLES = {
     "usage": "CHAT_USAGE_DYNAMO_TABLE",
@@ -19,13 +22,13 @@ _VARIABLES = {
 
 @dataclass(frozen=True, slots=True)
 class PlatformTables:
-    usage: Table
+    usage: "Table"
     """One row per model call (billing-and-state §2.1)."""
-    costs: Table
+    costs: "Table"
     """Running counters (§2.2)."""
-    history: Table
+    history: "Table"
     """Days and months that are over (§2.3)."""
-    admin: Table
+    admin: "Table"
     """Settings of the administrators (§2.8)."""
 
 
@@ -40,6 +43,8 @@ def platform_tables() -> PlatformTables | None:
         raise ConfigurationError(
             f"STATE_BACKEND is dynamodb: set {', '.join(missing)} to the names of the platform's tables."
         )
+    from core.dynamodb import Table  # noqa: PLC0415 - every command imports this module, and AWS's library takes 0.3 s
+
     return PlatformTables(**{use: Table(names[use], region=settings.AWS_REGION) for use in _VARIABLES})
 
 
