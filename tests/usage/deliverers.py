@@ -78,6 +78,7 @@ def race() -> None:
 
 def crash(trials: int, seed: int) -> None:
     rand = random.Random(seed)
+    left = []
     for number in range(trials):
         now = START + number * (outbox.LEASE + timedelta(seconds=1))
         for _ in range(rand.randrange(1, 6)):
@@ -85,7 +86,8 @@ def crash(trials: int, seed: int) -> None:
             add_call(rand.choice(USERS), now - ago, rand.choice((0, 1, 1_000, 123_456)))
         connections.close_all()  # a child must not inherit one
         _kill_one(now, steps=rand.randrange(20), then=rand.choice((0.0, rand.uniform(0.0, 0.01))))
-    say(json.dumps({"waiting": Delivery.objects.count(), "told": sum(1 for _ in tables().usage.scan())}))
+        left.append(Delivery.objects.count())
+    say(json.dumps({"left": left, "told": sum(1 for _ in tables().usage.scan())}))
 
 
 def _kill_one(now: datetime, *, steps: int, then: float) -> None:
