@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import ceil
 from typing import TYPE_CHECKING
 
 from accounts.principal import Principal
@@ -62,7 +63,7 @@ class Limit:
         if self.what == "runs":
             message = f"{self.most} answers at once is the most for {self.whom}. Wait for one to end, or stop one."
             return TooManyRequests(message, retry_after=_RUN_RETRY_SECONDS)
-        message = f"{self.most:,} {self.what} a minute is the most for {self.whom}. Try again in {wait:.0f} s."
+        message = f"{self.most:,} {self.what} a minute is the most for {self.whom}. Try again in {ceil(wait)} s."
         return TooManyRequests(message, retry_after=wait)
 
 
