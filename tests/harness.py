@@ -80,7 +80,7 @@ class Service:
         self.url = url
         self.env = env
         self.folder = folder
-        self.key, self.stranger = keys or create_keys(env)
+        self.key, self.stranger = keys or _usual_keys(env)
 
     @property
     def ws_url(self) -> str:
@@ -191,13 +191,18 @@ Keys = tuple[str, str]
 
 _CREATE_KEYS = """
 from django.core.management import call_command
-call_command("create_api_key", user="alice", account="lab-7")
-call_command("create_api_key", user="mallory")
+for options in %r:
+    call_command("create_api_key", **options)
 """
 
 
-def create_keys(env: dict[str, str]) -> Keys:
-    alice, mallory = manage(env, "shell", "--verbosity", "0", "-c", _CREATE_KEYS).split()
+def create_keys(env: dict[str, str], *wanted: dict[str, Any]) -> list[str]:
+    """One with each of these options, by one command: each command starts Django anew."""
+    return manage(env, "shell", "--verbosity", "0", "-c", _CREATE_KEYS % (wanted,)).split()
+
+
+def _usual_keys(env: dict[str, str]) -> Keys:
+    alice, mallory = create_keys(env, {"user": "alice", "account": "lab-7"}, {"user": "mallory"})
     return alice, mallory
 
 
@@ -215,7 +220,7 @@ def _with_keys() -> tuple[bytes, Keys]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "db.sqlite3"
         file.write_bytes(_migrated())
-        keys = create_keys(environment(Path(folder)))
+        keys = _usual_keys(environment(Path(folder)))
         return _content(file), keys
 
 

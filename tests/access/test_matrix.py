@@ -13,7 +13,7 @@ import pytest
 from bench.upstream.testing import running_upstream
 from tests.access.matrix import ACTORS, ASK, MATRIX, NEW_KEY, NOT_ONLY_STAFF, SOCKETS, STAFF_ONLY
 from tests.access.routes import all_routes
-from tests.harness import Service, running_service
+from tests.harness import Service, create_keys, running_service
 
 MODEL = "mock+tokens=3+text=plain"
 ROUTES = sorted(all_routes())
@@ -34,11 +34,15 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def world(service: Service) -> "World":
-    scoped = service.create_key("owner", "--access", "file_upload")
-    revoked = service.create_key("owner", "--access", "full_access", "--name", "revoked")
+    people = ("owner", "peer", "stranger")
+    keys = create_keys(
+        service.env,
+        *({"user": name, "access": ["full_access"]} for name in people),
+        {"user": "owner", "access": ["file_upload"]},
+        {"user": "owner", "access": ["full_access"], "name": "revoked"},
+    )
     service.sql("UPDATE accounts_apikey SET active = 0 WHERE name = 'revoked'")
-    people = {name: service.create_key(name, "--access", "full_access") for name in ("owner", "peer", "stranger")}
-    return World(service, {**people, "anonymous": None, "scoped": scoped, "revoked": revoked})
+    return World(service, {**dict(zip((*people, "scoped", "revoked"), keys, strict=True)), "anonymous": None})
 
 
 @dataclass(frozen=True)
