@@ -49,9 +49,8 @@ from usage.rate_limits import RateLimiter, Rates
 from usage.stored_limits import StoredLimits
 
 if TYPE_CHECKING:
+    from amplify_chat.shared import Shared
     from amplify_chat.tracing import Tracing
-    from chat.sharing.peers import Peers
-    from core.shared_store import SharedStore
     from usage.shared_rates import SharedRates
 
 log = structlog.get_logger(__name__)
@@ -99,13 +98,11 @@ class Wiring:
             keep=env.run_keep_seconds,
             heartbeat=env.heartbeat_seconds,
         )
-        self._store = _shared_store(env)
-        self._peers = _peers(self._store, self._run_limits)
-        self._shared_rates = _shared_rates(self._store)
+        self._shared = _shared(env, self._run_limits)
         self.service = self._service()
 
     def _service(self) -> ChatService:
-        env = self.env
+        env, shared = self.env, self._shared
         return ChatService(
             authenticator=Authenticator(
                 [scheme for scheme in (self._api_keys, self._sign_in.access_tokens()) if scheme], self.directory
@@ -114,8 +111,8 @@ class Wiring:
                 [*ModelSources(env, self.client, self._maker).all(), self._embedded_models], rules=self.cards
             ),
             assistants=AssistantRegistry([DefaultAssistant()]),
-            runs=RunRegistry(self._run_limits, self._peers),
-            admissions=Admissions(self.books, self._budgets, _rate_limiter(env, self._shared_rates)),
+            runs=RunRegistry(self._run_limits, shared.peers if shared else None),
+            admissions=Admissions(self.books, self._budgets, _rate_limiter(env, shared.rates if shared else None)),
             metered_for=self._metered_for,
             allowed_origins=env.allowed_origins,
             default_form=env.stream_format,
@@ -185,20 +182,14 @@ class Wiring:
         if self.platform_books is not None:
             self.platform_books.start()
         self._jobs.start()
-        if self._peers is not None:
-            self._peers.start(self.service.runs.hear)
-        if self._shared_rates is not None:
-            self._shared_rates.start()
+        if self._shared is not None:
+            self._shared.start(self.service.runs.hear)
 
     async def aclose(self) -> None:
         """After the last run: write what is left to write, close what is open."""
         await self._jobs.aclose()
-        if self._peers is not None:
-            await self._peers.aclose()
-        if self._shared_rates is not None:
-            await self._shared_rates.aclose()
-        if self._store is not None:
-            await self._store.aclose()
+        if self._shared is not None:
+            await self._shared.aclose()
         await self.books.aclose()
         if self.platform_books is not None:
             await self.platform_books.aclose()
@@ -224,28 +215,12 @@ def _tracing(env: Env) -> "Tracing | None":
     return made
 
 
-def _shared_store(env: Env) -> "SharedStore | None":
+def _shared(env: Env, limits: RunLimits) -> "Shared | None":
     if not env.redis_url:
         return None
-    from core.shared_store import SharedStore  # noqa: PLC0415 - nobody pays for what is off
+    from amplify_chat.shared import Shared  # noqa: PLC0415 - nobody pays for what is off
 
-    return SharedStore(env.redis_url)
-
-
-def _peers(store: "SharedStore | None", limits: RunLimits) -> "Peers | None":
-    if store is None:
-        return None
-    from chat.sharing.peers import Peers  # noqa: PLC0415 - as above
-
-    return Peers(store, limits)
-
-
-def _shared_rates(store: "SharedStore | None") -> "SharedRates | None":
-    if store is None:
-        return None
-    from usage.shared_rates import SharedRates  # noqa: PLC0415 - as above
-
-    return SharedRates(store)
+    return Shared(env.redis_url, limits)
 
 
 def _rate_limiter(env: Env, shared: "SharedRates | None") -> RateLimiter:

@@ -96,7 +96,7 @@ class Service:
         return len(list(tasks.iterdir())) if tasks.exists() else None
 
     def create_key(self, user: str, *options: str) -> str:
-        return create_key(self.env, user, *options)
+        return manage(self.env, "create_api_key", "--user", user, *options).strip()
 
     def sql(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with closing(sqlite3.connect(self.folder / "db.sqlite3", timeout=10)) as database:
@@ -179,10 +179,6 @@ def manage(env: dict[str, str], *arguments: str) -> str:
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def create_key(env: dict[str, str], user: str, *options: str) -> str:
-    return manage(env, "create_api_key", "--user", user, *options).strip()
 
 
 Keys = tuple[str, str]

@@ -181,7 +181,7 @@ class RateLimiter:
         if self._shared is not None and limits:
             try:
                 waits = await self._shared.begin(slot.id, limits)
-            except BaseException:
+            except BaseException:  # cancelled, perhaps: it may have a slot there by now, which nobody would end
                 slot.end()
                 raise
             if waits:
@@ -206,7 +206,7 @@ def _check(waits: Waits) -> None:
 
 
 class Slot:
-    """One run's place; call `end` when it has ended, more than once if need be."""
+    """What one run takes up; call `end` when it has ended, more than once if need be."""
 
     def __init__(self, limits: Sequence[Limit], own: OwnRates, shared: "SharedRates | None") -> None:
         self._limits, self._own, self._shared = limits, own, shared

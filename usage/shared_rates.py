@@ -22,9 +22,9 @@ ASK_SECONDS = 0.25
 TELL_SECONDS = 2.0
 # Between two tellings, each of all that has come up since the last.
 PAUSE_SECONDS = 0.02
-# A place that an ended run had is told a moment later: whoever finds none asks once more.
+# That a run has ended is told a moment later: whoever finds no slot free asks once more.
 ASK_AGAIN_SECONDS = 0.06
-# The place of a run whose process has died is free again after LEASE_SECONDS.
+# The slot of a run whose process has died is free again after LEASE_SECONDS.
 LEASE_SECONDS = 30
 RENEW_SECONDS = 10.0
 AGAIN_SECONDS = 1.0
@@ -45,18 +45,18 @@ local function take(key, seconds)
   end
 end
 
-local function stay(key, place, lease)
-  redis.call('ZADD', key, now + lease, place)
+local function stay(key, slot, lease)
+  redis.call('ZADD', key, now + lease, slot)
   redis.call('EXPIRE', key, lease)
 end
 """
 
-# Arguments: the place, the lease, and for each key what it limits with the most at once or the seconds a unit.
+# Arguments: the slot, the lease, and for each key what it limits with the most at once or the seconds a unit.
 # Returns the index and the wait of each key that refuses.
 _BEGIN = (
     _COMMON
     + """
-local place, lease, refusals = ARGV[1], ARGV[2], {}
+local slot, lease, refusals = ARGV[1], ARGV[2], {}
 for i, key in ipairs(KEYS) do
   local what, figure = ARGV[2 * i + 1], tonumber(ARGV[2 * i + 2])
   if what == 'runs' then
@@ -70,7 +70,7 @@ end
 if #refusals > 0 then return refusals end
 for i, key in ipairs(KEYS) do
   local what, figure = ARGV[2 * i + 1], tonumber(ARGV[2 * i + 2])
-  if what == 'runs' then stay(key, place, lease) end
+  if what == 'runs' then stay(key, slot, lease) end
   if what == 'requests' then take(key, figure) end
 end
 return refusals
@@ -91,16 +91,18 @@ end
 )
 
 Change = tuple[str, str, str | float]
-"""A key, what is to be done with it, and the seconds or the place."""
+"""A key, what is to be done with it, and the seconds or the slot."""
 
 
 class SharedRates:
+    """What all processes have let through, and what this one has to tell of it."""
+
     def __init__(self, store: SharedStore) -> None:
         self._store = store
         self._tasks = TaskSet()
         self._taken: dict[str, float] = {}
         self._left: list[Change] = []
-        self._places: dict[str, Sequence[str]] = {}
+        self._slots: dict[str, Sequence[str]] = {}
         """Of runs that go on here, each with the keys that count it."""
         self._is_news = asyncio.Event()
         self._away = False
@@ -109,24 +111,24 @@ class SharedRates:
         """Begin to tell; inside the running loop."""
         self._tasks.spawn(self._tell(), name="rates-tell")
 
-    async def begin(self, place: str, limits: Sequence[Limit]) -> Waits:
+    async def begin(self, slot_id: str, limits: Sequence[Limit]) -> Waits:
         """Take what a run takes when it begins, or nothing if any of its limits has a wait."""
         waits: Waits = {}
         if not self._away:
             try:
-                waits = await self._ask(place, limits)
+                waits = await self._ask(slot_id, limits)
                 if any(limit.what == "runs" for limit in waits):
                     await asyncio.sleep(ASK_AGAIN_SECONDS)
-                    waits = await self._ask(place, limits)
+                    waits = await self._ask(slot_id, limits)
             except StoreAway:
                 waits = {}
                 self._reached(False)
         if not waits and (counted := [_key(limit) for limit in limits if limit.what == "runs"]):
-            self._places[place] = counted
+            self._slots[slot_id] = counted
         return waits
 
-    async def _ask(self, place: str, limits: Sequence[Limit]) -> Waits:
-        arguments: list[str | float] = [place, LEASE_SECONDS]
+    async def _ask(self, slot_id: str, limits: Sequence[Limit]) -> Waits:
+        arguments: list[str | float] = [slot_id, LEASE_SECONDS]
         for limit in limits:
             arguments += [limit.what, limit.most if limit.what == "runs" else limit.seconds_a_unit]
         refusals = await self._store.run(_BEGIN, [_key(limit) for limit in limits], arguments, within=ASK_SECONDS)
@@ -139,15 +141,15 @@ class SharedRates:
                 self._taken[key] = self._taken.get(key, 0.0) + tokens * limit.seconds_a_unit
                 self._is_news.set()
 
-    def end(self, place: str, limits: Sequence[Limit]) -> None:
-        self._places.pop(place, None)
+    def end(self, slot_id: str, limits: Sequence[Limit]) -> None:
+        self._slots.pop(slot_id, None)
         for limit in limits:
             if limit.what == "runs":
-                self._left.append((_key(limit), "leave", place))
+                self._left.append((_key(limit), "leave", slot_id))
                 self._is_news.set()
 
     async def _tell(self) -> None:
-        """Until cancelled. One telling at a time: a place that is left must not be renewed by an earlier one."""
+        """Until cancelled. One telling at a time: a slot that is left must not be renewed by an earlier one."""
         loop = asyncio.get_running_loop()
         renew_at = loop.time() + RENEW_SECONDS
         while True:
@@ -157,9 +159,9 @@ class SharedRates:
             if self._away:
                 await asyncio.sleep(AGAIN_SECONDS)
             changes = self._news()
-            # One that was away may have lost all places.
+            # A store that was away may have lost all slots.
             if self._away or loop.time() >= renew_at:
-                changes += [(key, "stay", place) for place, keys in self._places.items() for key in keys]
+                changes += [(key, "stay", slot_id) for slot_id, keys in self._slots.items() for key in keys]
                 renew_at = loop.time() + RENEW_SECONDS
             self._reached(await self._told(changes))
             await asyncio.sleep(PAUSE_SECONDS)

@@ -194,7 +194,7 @@ async def test_while_the_store_is_away_each_counts_alone(valkey: Valkey, limiter
     assert 1 <= events.count("rate_limits_not_shared") == events.count("rate_limits_shared_again") <= 2
 
 
-async def test_nothing_is_asked_where_nothing_is_limited(valkey: Valkey) -> None:
+async def test_nothing_is_asked_where_nothing_is_limited() -> None:
     store = SharedStore("redis://127.0.0.1:1/0")
     limiter = RateLimiter(shared=SharedRates(store))
     with structlog.testing.capture_logs() as logs:
